@@ -1,0 +1,1 @@
+"""Where a run happens: ``local`` (namespaces), later containers and a simulation."""

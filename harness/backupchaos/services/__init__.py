@@ -1,0 +1,1 @@
+"""Repository servers that run inside the sandbox, behind a link."""

@@ -1,0 +1,1 @@
+"""The seam to the backup tools under test."""

@@ -1,0 +1,223 @@
+"""What an adapter must say about a backup tool.
+
+An adapter is a small pure object: it returns commands and understands output. It promises
+only what its tool promises (``Profile``), because the harness holds it to exactly that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from backupchaos.commands import Command, Completed
+
+RepositoryType = Literal["local", "sftp", "s3", "rest", "webdav"]
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the repository is, as the target reaches it (through the link, if it is remote).
+
+    ``path`` is a directory (local, sftp), a bucket with an optional prefix (s3) or a URL path
+    (rest, webdav). ``host_key`` is an OpenSSH public key line of the SFTP server. ``key_file`` is a
+    private key that opens the same SFTP account, for clients that take no password; a file
+    ``known_hosts`` beside it names the server under any address. For s3, ``user`` and ``password``
+    are the access key and the secret.
+    """
+
+    kind: RepositoryType
+    path: str
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password: str = ""
+    host_key: str = ""
+    key_file: str = ""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The directories and the repository of one run, as the target sees them."""
+
+    source: str
+    location: Location
+    cache: str
+    temp: str
+    state: str
+    restore: str
+    password: str
+    """The repository's encryption password."""
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """One line of output, understood.
+
+    ``level`` is ``info``, ``warning`` or ``error``; ``retry`` says the line announces another
+    attempt; ``delay`` is the announced pause in seconds; ``state`` is a state the job entered.
+    """
+
+    level: str
+    message: str
+    retry: bool = False
+    delay: float | None = None
+    state: str | None = None
+    trace_id: str | None = None
+    status_code: int | None = None
+    structured: bool = False
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How a profile changes one scenario's expectations, and why; the report prints the reason."""
+
+    reason: str
+    expect: Mapping[str, Any] = field(default_factory=dict)
+    waive: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the tool speaks, promises and means by its exit codes.
+
+    ``exit_codes`` maps codes to an outcome; any other non-zero code is a failure. ``aspects`` are
+    the metadata a restore must bring back (names of ``backupchaos.trees.compare``). ``features``
+    are the things a generated source tree may hold (names of ``backupchaos.trees.generate``).
+    ``history`` is false for mirrors, which keep only the newest state. ``retries`` says where
+    another attempt of this tool is seen best: its ``log``, or the ``link``. ``states``: ``own`` if
+    ``states()`` asks the job itself, else they are derived.
+    """
+
+    speaks: tuple[RepositoryType, ...]
+    aspects: frozenset[str]
+    features: frozenset[str]
+    exit_codes: Mapping[int, str] = field(default_factory=lambda: {0: "success"})
+    history: bool = True
+    retries: Literal["log", "link"] = "link"
+    states: Literal["own", "derived"] = "derived"
+    log_fields: tuple[str, ...] = ()
+    """Fields that every record on standard error promises: ``trace_id``, ``status_code``, ``timestamp``."""
+    mtime_granularity_ns: int = 1
+    refinements: Mapping[str, Refinement] = field(default_factory=dict)
+    """By scenario name."""
+
+    def outcome(self, returncode: int) -> str:
+        """``success``, ``partial`` or ``failure`` for an exit code; signals are failures."""
+        return self.exit_codes.get(returncode, "failure")
+
+
+class Target(Protocol):
+    """A backup tool. Every method is pure; commands are run by the engine inside the sandbox."""
+
+    name: str
+    profile: Profile
+    """What holds for every kind of repository that the tool speaks."""
+
+    def profile_for(self, kind: RepositoryType) -> Profile:
+        """The profile for one kind of repository: the same, or one that promises more."""
+
+    def available(self) -> None:
+        """Raise ``MissingCapability`` if the tool cannot be run on this machine."""
+
+    def expose(self) -> Sequence[str]:
+        """Host paths that must be visible in the sandbox (the user's script, say)."""
+
+    def version(self) -> Command:
+        """Prints the tool's version on its first line."""
+
+    def parse_version(self, done: Completed) -> str:
+        """The version in that output."""
+
+    def init(self, work: Workspace) -> Sequence[Command]:
+        """Create the repository; may be empty."""
+
+    def backup(self, work: Workspace) -> Command:
+        """Run one job."""
+
+    def snapshots(self, work: Workspace) -> Command | None:
+        """List what can be restored; None for a mirror."""
+
+    def parse_snapshots(self, done: Completed) -> list[str]:
+        """Snapshot names, oldest first; raises ValueError if the output is not understood."""
+
+    def restore(self, work: Workspace, snapshot: str) -> Command:
+        """Restore into the empty directory ``work.restore``; ``snapshot`` is ``latest`` for a mirror."""
+
+    def restored_root(self, work: Workspace) -> str:
+        """The directory below (or equal to) ``work.restore`` that corresponds to the source's root."""
+
+    def check(self, work: Workspace) -> Command | None:
+        """The deepest check of the repository that the tool has, or None."""
+
+    def unlock(self, work: Workspace) -> Command | None:
+        """Remove stale locks, or None."""
+
+    def states(self, work: Workspace) -> Command | None:
+        """Ask the job for the states it went through (profile ``own``), or None."""
+
+    def parse_states(self, done: Completed) -> list[tuple[str, float]]:
+        """(state, Unix time) of the newest job, in order; raises ValueError if not understood."""
+
+    def parse_log(self, stream: str, line: str) -> LogRecord:
+        """Understand one line of output of a job; ``stream`` is ``stdout`` or ``stderr``."""
+
+
+class BaseTarget:
+    """Defaults for adapters: nothing optional is offered, a line is information."""
+
+    profile: Profile
+
+    def profile_for(self, kind: RepositoryType) -> Profile:
+        """The same for all kinds."""
+        return self.profile
+
+    def available(self) -> None:
+        """Nothing is missing."""
+
+    def expose(self) -> Sequence[str]:
+        """Nothing else must be visible."""
+        return ()
+
+    def parse_version(self, done: Completed) -> str:
+        """The first line of the output."""
+        return (done.output.splitlines() or ["unknown"])[0].strip()[:200]
+
+    def init(self, work: Workspace) -> Sequence[Command]:
+        """The repository needs no making."""
+        return ()
+
+    def snapshots(self, work: Workspace) -> Command | None:
+        """There is no list."""
+        return None
+
+    def parse_snapshots(self, done: Completed) -> list[str]:
+        """There is no list."""
+        return []
+
+    def restored_root(self, work: Workspace) -> str:
+        """The restore directory itself."""
+        return work.restore
+
+    def check(self, work: Workspace) -> Command | None:
+        """There is no check."""
+        return None
+
+    def unlock(self, work: Workspace) -> Command | None:
+        """There are no locks."""
+        return None
+
+    def states(self, work: Workspace) -> Command | None:
+        """The job keeps no states."""
+        return None
+
+    def parse_states(self, done: Completed) -> list[tuple[str, float]]:
+        """The job keeps no states."""
+        return []
+
+    def parse_log(self, stream: str, line: str) -> LogRecord:
+        """Level by common words; adapters know better."""
+        lower = line.lower()
+        if any(word in lower for word in ("error", "fatal", "fail", "cannot", "denied", "no space")):
+            return LogRecord("error", line)
+        return LogRecord("warning" if "warn" in lower or "retry" in lower else "info", line)

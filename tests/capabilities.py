@@ -1,0 +1,54 @@
+"""What a test may need, and why it is missing here; the words of ``pytest.mark.needs``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from functools import cache
+
+PROBED = {"namespaces": "namespaces", "seccomp": "syscalls", "volumes": "volumes"}
+"""Markers that the environment's own probe answers."""
+
+
+@cache
+def missing(capability: str) -> str:
+    """The reason why a capability cannot be had here; empty if it can."""
+    if capability == "root":
+        return "" if os.geteuid() == 0 else "needs root"
+    if capability in PROBED:
+        return _probed(PROBED[capability])
+    if capability == "ordinary-user":
+        return "" if os.geteuid() == 0 else "needs root, to become an ordinary user"
+    if capability.startswith("python:"):
+        name = capability.removeprefix("python:")
+        return "" if importlib.util.find_spec(name) else f"the package {name} is not installed"
+    if capability == "rclone":
+        return _rclone()
+    return "" if shutil.which(capability) else f"the program {capability} is not on PATH"
+
+
+def _probed(name: str) -> str:
+    from backupchaos.environments.local.environment import LocalEnvironment
+
+    import importlib.util as u
+
+    if not u.find_spec("backupchaos.environments.local.probes"):
+        return ""
+    return LocalEnvironment().probe().get(name, "not probed")
+
+
+def _rclone() -> str:
+    from backupchaos.errors import MissingCapability
+    from backupchaos.targets.registry import resolve_target
+
+    try:
+        resolve_target("rclone").available()
+    except MissingCapability as error:
+        return str(error)
+    return ""
+
+
+def required() -> frozenset[str]:
+    """Capabilities that must be there (``BACKUPCHAOS_TESTS_REQUIRE``, comma separated): CI names them all."""
+    return frozenset(filter(None, os.environ.get("BACKUPCHAOS_TESTS_REQUIRE", "").split(",")))
