@@ -1,0 +1,130 @@
+"""A scenario: source, repository, faults, and what must hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from backupchaos.model.base import Model
+from backupchaos.model.expectations import Expectations, Law
+from backupchaos.model.faults import AnyFault
+from backupchaos.model.words import Mistake, shown
+from backupchaos.units import Duration, Percent, Size
+
+Envelope = Literal["must_survive", "must_fail_loudly", "either"]
+RepositoryKind = Literal["any", "remote", "local", "sftp", "s3", "rest", "webdav"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)]
+
+
+STDLIB = "{stdlib}"
+"""As ``source.path``: the standard library of the Python that runs the harness."""
+
+
+def _real_path(path: str) -> str:
+    """Only what means the same from every working directory, and nothing that expands by itself."""
+    if path == STDLIB or (path.startswith("/") and path.isprintable()):
+        return path
+    hint = f"Write it from the root, such as /usr/share/doc, or {STDLIB}."
+    raise Mistake(f"expected an absolute path, not {shown(path)}", code="bad-path", hint=hint)
+
+
+SourcePath = Annotated[
+    str,
+    AfterValidator(_real_path),
+    Field(min_length=1, max_length=4096, json_schema_extra={"pattern": r"^(/|\{stdlib\}$)"}),
+]
+
+
+class Source(Model):
+    """What is backed up: a tree generated from the seed, or a copy of a real one."""
+
+    path: SourcePath | None = Field(
+        default=None,
+        description="A real directory to copy into the sandbox first: an absolute path, or {stdlib} for the "
+        "standard library of the running Python",
+    )
+    files: int = Field(default=200, ge=1, le=1_000_000, description="How many files to generate")
+    size: Size = Field(default=16 * 2**20, description="Total size of the generated files")
+    change: Percent = Field(default=0.10, description="How many of the files change before the second job")
+    new: Size = Field(
+        default=4 * 2**20, description="Fresh incompressible data that the second job must transfer"
+    )
+    names: Literal["any", "portable"] = Field(
+        default="any", description="'portable' leaves out names that some protocols cannot carry"
+    )
+
+
+class Volumes(Model):
+    """Sizes of the sandbox's volumes; chosen from the source's size if left out."""
+
+    source: Size | None = Field(default=None, description="What is backed up")
+    repository: Size | None = Field(default=None, description="Where the snapshots are stored")
+    cache: Size | None = Field(default=None, description="The tool's cache")
+    temp: Size | None = Field(default=None, description="The tool's temporary files")
+
+
+class Recovery(Model):
+    """What a person may do before the recovery job; nothing, if left out."""
+
+    unlock: bool = Field(default=False, description="Run the tool's unlock command first")
+
+
+Tags = Annotated[
+    tuple[Name, ...],
+    BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v, json_schema_input_type=list[Name]),
+]
+
+
+def _reason(text: str) -> str:
+    if text.strip():
+        return text
+    raise Mistake(
+        "expected the reason why this law does not hold here", code="no-reason", hint="The report prints it."
+    )
+
+
+Reason = Annotated[str, AfterValidator(_reason), Field(max_length=300, json_schema_extra={"pattern": r"\S"})]
+FaultName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+
+
+class Scenario(Model):
+    """One story: a world, what breaks in it, and what a good backup tool does then."""
+
+    scenario: Name = Field(description="The name; unique, used on the command line")
+    title: str = Field(min_length=1, max_length=200, description="One sentence for people")
+    envelope: Envelope = Field(
+        default="either", description="Whether the job must survive, must fail loudly, or may do either"
+    )
+    tags: Tags = Field(default=(), description="Words to select scenarios by")
+    source: Source = Field(default=Source(), description="What is backed up, and how it changes")
+    repository: RepositoryKind = Field(
+        default="any", description="What kind of repository: 'any' takes what the target prefers"
+    )
+    volumes: Volumes = Field(default=Volumes(), description="Sizes of the sandbox's volumes")
+    faults: dict[FaultName, AnyFault] = Field(
+        default_factory=dict, description="What breaks, each with a name of its own"
+    )
+    expect: Expectations = Field(
+        default=Expectations(), description="What must be observed, besides the laws"
+    )
+    recover: Recovery = Field(default=Recovery(), description="What a person may do before the recovery job")
+    waive: dict[Law, Reason] = Field(
+        default_factory=dict, description="Laws that do not hold in this scenario, each with the reason"
+    )
+    deadline: Duration = Field(default=120.0, description="The job is ended after this time")
+    silence: Duration = Field(default=60.0, description="No output and no progress for so long is a hang")
+
+    @property
+    def needs_link(self) -> bool:
+        """A fault of this scenario acts on the link to the repository."""
+        return any(fault.layer == "network" for fault in self.faults.values())
+
+    @property
+    def needs_remote(self) -> bool:
+        """The repository must be reached over a link."""
+        return self.needs_link or self.repository in {"remote", "sftp", "s3", "rest", "webdav"}
+
+    def to_yaml_dict(self) -> dict[str, Any]:
+        """The scenario as a YAML author would write it, defaults filled in."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,147 @@
+"""Faults that can never strike, never end, or never be survived as declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backupchaos.model.faults import FaultSpec, NetworkLatency, NetworkSlow
+from backupchaos.model.positions import Path
+from backupchaos.model.scenario import Scenario
+from backupchaos.model.sense_base import Contradiction, Written, clash, given
+from backupchaos.model.triggers import Trigger
+from backupchaos.units import format_duration, format_range
+
+_SILENT = {"network.down", "network.blackhole", "process.pause"}
+"""While one of these lasts, no byte arrives."""
+
+
+def _trigger(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
+    path: Path = ("faults", name)
+    if fault.when.start:
+        if fault.needs_progress:
+            at = (*path, "when") if given(written, "faults", name, "when") else path
+            message = f"{fault.kind} at the start strikes nothing: the job does not run yet"
+            yield clash(at, "too-early", message, "Add such as 'when: {at: 50%}'.", path)
+        return
+    if fault.layer == "repository" and (fault.when.at is not None or fault.when.bytes is not None):
+        message = f"{fault.kind} damages what is already stored; it does not count the job's bytes"
+        yield clash(
+            (*path, "when"), "damage-trigger", message, "Remove 'when': damage comes before the job.", path
+        )
+    if fault.when.state in {"PENDING", "SUCCESS", "FAILED"}:
+        early = fault.when.state == "PENDING"
+        message = (
+            "the job does not run yet then" if early else "the job has ended then, and nothing is left to hit"
+        )
+        hint = (
+            "Write 'when: start'." if early else "Use RUNNING or RETRYING, or a share of the data: {at: 90%}."
+        )
+        yield clash((*path, "when", "state"), "too-early" if early else "too-late", message, hint)
+    for key, trigger in (("when", fault.when), ("until", fault.until)):
+        if trigger is not None:
+            yield from _reachable(scenario, (*path, key), trigger)
+
+
+def _reachable(scenario: Scenario, path: Path, trigger: Trigger) -> Iterator[Contradiction]:
+    """A condition that this scenario itself rules out."""
+    limit, retries = scenario.deadline, scenario.expect.retries
+    if trigger.after is not None and trigger.after >= limit:
+        message = f"the job is ended at the deadline of {format_duration(limit)}, before that"
+        yield clash(
+            (*path, "after"), "after-deadline", message, "Shorten it, or raise 'deadline'.", ("deadline",)
+        )
+    needed = trigger.attempt - 1 if trigger.attempt else 1 if trigger.state == "RETRYING" else 0
+    if retries is not None and retries[1] is not None and retries[1] < needed:
+        key = "attempt" if trigger.attempt else "state"
+        count = "one retry" if needed == 1 else f"{needed} retries"
+        message = f"that takes {count}, and 'expect: retries' is {format_range(retries)}"
+        hint = "Raise 'retries', or choose another condition."
+        yield clash((*path, key), "never", message, hint, ("expect", "retries"))
+    nothing_new = scenario.source.new == 0 and scenario.source.change == 0
+    if nothing_new and (trigger.at is not None or trigger.bytes):
+        message = "the second job has no new data to count: 'source: new' and 'change' are zero"
+        also = (("source", "new"), ("source", "change"))
+        yield clash(
+            (*path, "at" if trigger.bytes is None else "bytes"), "never", message, "Raise 'new'.", *also
+        )
+
+
+def _end(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
+    path: Path = ("faults", name)
+    if fault.for_ is not None:
+        begin, limit = fault.when.after or 0.0, scenario.deadline
+        if fault.for_ <= 0:
+            yield clash((*path, "for"), "zero", "a fault that lasts no time is none", "Write such as 5s.")
+        elif begin + fault.for_ >= limit:
+            message = (
+                f"the job is ended at the deadline of {format_duration(limit)}, before this fault is over"
+            )
+            hint = "Shorten it, raise 'deadline', or leave 'for' out: until the job has ended."
+            yield clash((*path, "for"), "after-deadline", message, hint, ("deadline",), (*path, "when"))
+        elif fault.kind == "process.pause" and fault.for_ >= scenario.silence:
+            limit_text = format_duration(scenario.silence)
+            message = f"the pause would count as a hang: 'silence' is {limit_text}"
+            yield clash((*path, "for"), "silence", message, "Shorten it, or raise 'silence'.", ("silence",))
+    if fault.until is not None:
+        yield from _until(path, fault, fault.until)
+
+
+def _until(path: Path, fault: FaultSpec, until: Trigger) -> Iterator[Contradiction]:
+    at = (*path, "until")
+    if until.start:
+        yield clash(at, "ends-first", "the fault would end before it starts", "Write such as {after: 10s}.")
+    elif until.state in {"PENDING", "SUCCESS", "FAILED"}:
+        message = (
+            "the job does not run yet then" if until.state == "PENDING" else "every fault ends with the job"
+        )
+        yield clash((*at, "state"), "ends-first", message, "Leave 'until' out, or use RUNNING or RETRYING.")
+    elif fault.kind in _SILENT and (until.at is not None or until.bytes is not None):
+        message = f"no byte arrives while {fault.kind} lasts, so it would never end"
+        yield clash(at, "never", message, "Write 'for: 5s' or 'until: {attempt: 3}' instead.")
+    elif _not_later(fault.when, until):
+        message = f"'until' is not later than 'when': both count '{until.kind}' from the job's start"
+        yield clash(at, "ends-first", message, "Raise it, or write 'for: 5s'.", (*path, "when"))
+
+
+def _not_later(when: Trigger, until: Trigger) -> bool:
+    kind = until.kind
+    counted = kind in {"at", "bytes", "after", "attempt"} and when.kind == kind
+    return counted and bool(getattr(until, kind) <= getattr(when, kind))
+
+
+def _survivable(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
+    if scenario.envelope != "must_survive" or fault.transient:
+        return
+    if fault.kind in {"network.down", "network.blackhole"} and (fault.when.at or 0) < 1:
+        message = "the link stays away until the job has ended, and the job must survive that"
+        hint = "Add such as 'for: 5s', or change 'envelope'."
+        yield clash(("faults", name), "not-survivable", message, hint, ("envelope",))
+
+
+def _place(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
+    path: Path = ("faults", name)
+    if fault.layer == "network" and scenario.repository == "local":
+        message = f"{fault.kind} needs a link, and 'repository: local' has none"
+        hint = "Write 'repository: remote', or leave it out."
+        yield clash((*path, fault.kind), "no-link", message, hint, ("repository",))
+    if isinstance(fault, NetworkSlow) and fault.rate <= 0:
+        yield clash(
+            (*path, "rate"), "zero", "nothing passes at this rate", "Use network.blackhole for silence."
+        )
+    if isinstance(fault, NetworkLatency):
+        if fault.delay <= 0:
+            yield clash((*path, "delay"), "zero", "a delay of zero is no fault", "Write such as 200ms.")
+        elif fault.jitter > fault.delay:
+            message = "the jitter is larger than the delay: bytes cannot arrive early"
+            yield clash(
+                (*path, "jitter"), "too-large", message, "Lower 'jitter', or raise 'delay'.", (*path, "delay")
+            )
+    files, source = getattr(fault, "files", 0), scenario.source
+    if fault.picks_source and source.path is None and files > source.files:
+        message = f"{files} files are to be hit, and the source has {source.files}"
+        yield clash(
+            (*path, "files"), "too-large", message, "Lower it, or raise 'source: files'.", ("source", "files")
+        )
+
+
+FAULT_RULES = (_trigger, _end, _survivable, _place)

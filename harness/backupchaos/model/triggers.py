@@ -1,0 +1,77 @@
+"""When a fault starts or ends: anchored to progress first, to wall time last."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_serializer, model_validator
+
+from backupchaos.model.base import Model
+from backupchaos.model.patterns import check_pattern
+from backupchaos.model.words import Mistake
+from backupchaos.units import Duration, Percent, Size
+
+Pattern = Annotated[str, AfterValidator(check_pattern), Field(min_length=1, max_length=500)]
+StateName = Literal["PENDING", "RUNNING", "RETRYING", "SUCCESS", "FAILED"]
+
+
+class Trigger(Model):
+    """Exactly one condition. ``start`` fires before the job's process exists."""
+
+    start: bool | None = Field(
+        default=None, description="Before the job starts", json_schema_extra={"const": True}
+    )
+    at: Percent | None = Field(
+        default=None, description="When this share of the job's new data went over the link or onto the disk"
+    )
+    bytes: Size | None = Field(
+        default=None, description="When so many bytes went over the link or onto the disk"
+    )
+    after: Duration | None = Field(
+        default=None, description="So long after the job's start (the last choice)"
+    )
+    attempt: int | None = Field(
+        default=None,
+        ge=2,
+        le=1000,
+        description="When the job makes its n-th attempt, that is after n-1 retries",
+    )
+    log: Pattern | None = Field(
+        default=None, description="When a line of the job's log matches, ignoring case"
+    )
+    state: StateName | None = Field(default=None, description="When the job enters this state")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Trigger:
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        given = [name for name, value in values.items() if value is not None and value is not False]
+        if len(given) != 1:
+            hint = (
+                "Write start, {at: 50%}, {bytes: 1MiB}, {after: 2s}, {attempt: 2}, {log: 'text'} "
+                "or {state: RETRYING}."
+            )
+            many = f"there are {len(given)}" if given else "there is none"
+            raise Mistake(f"expected exactly one condition, and {many}", code="one-condition", hint=hint)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: Any) -> Any:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+    @property
+    def kind(self) -> str:
+        """The name of the condition that is set."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    def describe(self) -> str:
+        """The condition in words, for progress lines and reports."""
+        shown = self.model_dump(mode="json")
+        return "at the start" if self.start else f"{self.kind} {shown[self.kind]}"
+
+
+def _start_word(value: object) -> object:
+    return {"start": True} if value == "start" else value
+
+
+When = Annotated[Trigger, BeforeValidator(_start_word, json_schema_input_type=Literal["start"] | Trigger)]
+START = Trigger(start=True)

@@ -1,0 +1,51 @@
+"""What contradicts is in ``messages.txt``; here stands what looks like it and is fine."""
+
+from __future__ import annotations
+
+import pytest
+from backupchaos.model.loader import load_scenario_text
+
+HEAD = "scenario: x\ntitle: t\n"
+FINE = {
+    "nothing": "",
+    "three retries can grow": "expect: {backoff: growing, retries: 0..3}",
+    "open range can grow": "expect: {backoff: growing, retries: 1..}",
+    "either allows all": "envelope: either\nexpect: {outcome: [success, partial, failure]}",
+    "failing partly": "envelope: must_fail_loudly\nfaults: {a: {disk.full: cache}}\nexpect: {outcome: partial}",
+    "failing before running": "expect: {states: [PENDING, FAILED]}",
+    "two rounds": "expect: {states: [PENDING, RUNNING, RETRYING, RUNNING, RETRYING, FAILED], retries: 2}",
+    "retries may be none": "expect: {states: [PENDING, RUNNING, SUCCESS], retries: 0..3}",
+    "partial may end either way": "expect: {states: [PENDING, RUNNING, SUCCESS], outcome: partial}",
+    "within equals the deadline": "expect: {within: 2m}",
+    "short deadline, default silence": "deadline: 30s",
+    "real path with changes": "source: {path: /usr/share/doc, new: 1MiB, change: 1%}",
+    "stdlib": "source: {path: '{stdlib}'}",
+    "volume that just fits": "source: {size: 16MiB, new: 4MiB}\nvolumes: {source: 20MiB}",
+    "survivable for a time": "envelope: must_survive\nfaults: {a: {network.down: repository, for: 5s}}",
+    "survivable until": "envelope: must_survive\nfaults: {a: {network.down: repository, until: {attempt: 3}}}",
+    "slow for ever": "envelope: must_survive\nfaults: {a: {network.slow: repository, rate: 1MiB/s}}",
+    "down at the very end": "envelope: must_survive\nfaults: {a: {network.down: repository, when: {at: 100%}}}",
+    "link on any repository": "repository: any\nfaults: {a: {network.down: repository}}",
+    "same kind, other place": "faults: {a: {disk.full: cache}, b: {disk.full: temp}}",
+    "damage at the start": "faults: {a: {repository.bitflip: repository, when: start}}",
+    "damage on a state": "faults: {a: {repository.bitflip: repository, when: {state: RUNNING}}}",
+    "kill after a time": "faults: {a: {process.kill: target, when: {after: 1s}}}",
+    "attempt within retries": "expect: {retries: 0..2}\nfaults: {a: {disk.full: cache, when: {attempt: 3}}}",
+    "attempt without a limit": "expect: {retries: 1..}\nfaults: {a: {disk.full: cache, when: {attempt: 99}}}",
+    "changes alone are new data": "source: {new: 0B}\nfaults: {a: {disk.full: repository, when: {at: 50%}}}",
+    "until later": "faults: {a: {disk.full: repository, when: {at: 50%}, until: {at: 60%}}}",
+    "until of another sort": "faults: {a: {disk.full: repository, when: {at: 50%}, until: {after: 1s}}}",
+    "slow until bytes": "faults: {a: {network.slow: repository, rate: 1MiB/s, until: {bytes: 1MiB}}}",
+    "pause below silence": "faults: {a: {process.pause: target, when: {at: 50%}, for: 59s}}",
+    "jitter as large as the delay": "faults: {a: {network.latency: repository, delay: 1s, jitter: 1s}}",
+    "path of a damaged file": "faults: {a: {repository.delete: repository}}\nexpect: {log: [{matches: '{path}'}]}",
+    "all files": "source: {files: 3}\nfaults: {a: {file.locked: source, files: 3}}",
+    "many repository files": "source: {files: 3}\nfaults: {a: {repository.delete: repository, files: 9}}",
+    "waived, rest expected": "waive: {clean: why, bounded: why}\nexpect: {within: 10s, restore: loud}",
+    "literal brace": "expect: {log: [{matches: '\\{path}'}]}",
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_no_false_alarm(name: str) -> None:
+    load_scenario_text(f"{HEAD}{FINE[name]}\n", "x")
