@@ -1,0 +1,103 @@
+"""A job: its state, persisted before it is logged, and what it says about retries."""
+
+from __future__ import annotations
+
+from backupchaos_reference import errors, misbehaviour
+from backupchaos_reference.errors import EngineError
+from backupchaos_reference.jobs import JobStore
+from backupchaos_reference.log import Log
+from backupchaos_reference.signals import SignalGuard
+from backupchaos_reference.states import State
+
+_CODES = {
+    State.PENDING: errors.START,
+    State.RUNNING: errors.RUNNING,
+    State.RETRYING: errors.RETRYING,
+    State.SUCCESS: errors.SUCCESS,
+    State.FAILED: errors.OTHER,
+}
+
+
+class CommandListener:
+    """Says about retries of a command that has no state (restore, check ...)."""
+
+    def __init__(self, log: Log, guard: SignalGuard) -> None:
+        self.log = log
+        self.guard = guard
+
+    def retrying(self, error: EngineError, attempt: int, maximum: int, delay: float) -> None:
+        """See retry.Listener."""
+        endless = misbehaviour.on("retry_forever")
+        limit = "without end" if endless else f"of {maximum}"
+        self.log.record(
+            "warning",
+            "retry",
+            f"retry {attempt} {limit} in {delay:.3f} s: {error.message}",
+            error.status_code,
+            attempt=attempt,
+            max=None if endless else maximum,
+            delay_s=round(delay, 6),
+            cause=error.message,
+            path=None if error.path is None else errors.show(error.path),
+            link=error.link,
+        )
+
+    def recovered(self) -> None:
+        """See retry.Listener."""
+
+    def checkpoint(self) -> None:
+        """See retry.Listener."""
+        self.guard.check()
+
+
+class Job(CommandListener):
+    """One backup.  Created PENDING; `to` moves it on."""
+
+    def __init__(self, store: JobStore, log: Log, guard: SignalGuard, repository: str, source: str) -> None:
+        super().__init__(log, guard)
+        self._store = store
+        self.state = State.PENDING
+        self.last_code = errors.START
+        store.add(log.job_id, log.trace_id, repository, source)
+        log.record("info", "job.start", f"backup of {source} to {repository}", errors.START, source=source)
+        log.record("info", "state", "job is PENDING", errors.START, to=State.PENDING)
+
+    def to(
+        self, state: State, reason: str, status_code: int | None = None, *, snapshot: str | None = None
+    ) -> None:
+        """Persist a transition, then log it.  Raises IllegalTransitionError, or EngineError from the database."""
+        code = _CODES[state] if status_code is None else status_code
+        failed = state is State.FAILED
+        if misbehaviour.on("illegal_transition") and state is State.RUNNING:
+            return
+        origin = self._store.move(
+            self.log.job_id,
+            state,
+            reason,
+            status_code=code,
+            snapshot=snapshot,
+            error=reason if failed else None,
+        )
+        self.state, self.last_code = state, code
+        fields = {"from": origin, "to": state, "snapshot": snapshot}
+        self.log.record(
+            "error" if failed else "info",
+            "state",
+            f"job went from {origin} to {state}: {reason}",
+            code,
+            **fields,
+        )
+        if failed and misbehaviour.on("illegal_transition"):
+            self._store.move(
+                self.log.job_id, State.SUCCESS, "planted: a failed job rises again", status_code=200
+            )
+
+    def retrying(self, error: EngineError, attempt: int, maximum: int, delay: float) -> None:
+        """See retry.Listener."""
+        self.to(State.RETRYING, error.message, error.status_code)
+        super().retrying(error, attempt, maximum, delay)
+
+    def recovered(self) -> None:
+        """See retry.Listener."""
+        if self.state is not State.RUNNING:
+            self.to(State.RUNNING, "the operation went through after a retry")
