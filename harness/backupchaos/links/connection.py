@@ -1,0 +1,234 @@
+"""One connection through a link: the client's socket, the upstream's socket, two flows."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from asyncio import AbstractEventLoop, Future, TimerHandle
+from typing import TYPE_CHECKING, Any
+
+from backupchaos.links import sockets
+from backupchaos.links.flow import Direction, Flow
+
+if TYPE_CHECKING:
+    from backupchaos.links.tap import Tap
+
+DIAL_TIMEOUT = 10.0
+HIT_INTERVAL = 0.05
+_LAST_WORDS = 1 << 23
+
+
+class Connection:
+    """Accepted, dialled, forwarded, closed; each step leaves an event."""
+
+    def __init__(self, link: Tap, number: int, client: socket.socket, peer_port: int) -> None:
+        self.link = link
+        self.loop: AbstractEventLoop = link.loop
+        self.number = number
+        self.client = client
+        self.peer_port = peer_port
+        self.server: socket.socket | None = None
+        self.flows: tuple[Flow, ...] = ()
+        self.closed = False
+        self._started = self.loop.time()
+        self._first_eof: Direction | None = None
+        self._dial_timer: TimerHandle | None = None
+        self._hits: dict[str, float] = {}
+        self._hung_up = False
+        sockets.prepare(client)
+
+    # -- dialling -------------------------------------------------------------------------------
+
+    def dial(self) -> None:
+        """Connect to the upstream without holding up anything else."""
+        try:
+            host, port = sockets.split_address(self.link.upstream)
+        except ValueError as error:
+            self._dial_failed(str(error))
+            return
+        self._dial_timer = self.loop.call_later(DIAL_TIMEOUT, self._dial_failed, "timed out")
+        if host.replace(".", "").isdigit() or ":" in host:
+            self._connect(host, port)
+            return
+        lookup = self.loop.create_task(self.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        lookup.add_done_callback(self._resolved)
+
+    def _resolved(self, lookup: Future[Any]) -> None:
+        if self.closed:
+            lookup.cancelled() or lookup.exception()
+        elif error := lookup.exception():
+            self._dial_failed(str(error))
+        else:
+            # Services of a sandbox listen on IPv4; localhost resolves to ::1 first on many systems.
+            found = sorted(lookup.result(), key=lambda item: item[0] != socket.AF_INET)
+            self._connect(*found[0][4][:2])
+
+    def _connect(self, host: str, port: int) -> None:
+        try:
+            self.server = socket.socket(
+                socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM
+            )
+            sockets.prepare(self.server)
+            result = self.server.connect_ex((host, port))
+        except OSError as error:
+            self._dial_failed(os.strerror(error.errno or 0))
+            return
+        if result in (0, errno.EINPROGRESS):
+            self.link.registry.dialling += 1
+            self.loop.add_writer(self.server, self._dialled)
+        else:
+            self._dial_failed(os.strerror(result))
+
+    def _dialled(self) -> None:
+        assert self.server is not None
+        self._end_dial()
+        code = self.server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._dial_failed(os.strerror(code), refused=code == errno.ECONNREFUSED)
+            return
+        self.link.emit("dial_ok", self.number, ms=self._age())
+        self.flows = (
+            Flow(self, "up", self.client, self.server),
+            Flow(self, "down", self.server, self.client),
+        )
+        self.link.equip(self)
+        for flow in self.flows:
+            flow.update()
+
+    def _end_dial(self) -> None:
+        if self._dial_timer is not None:
+            self._dial_timer.cancel()
+            self._dial_timer = None
+        if self.server is not None and not self.flows and self.loop.remove_writer(self.server):
+            self.link.registry.dialling -= 1
+
+    def _dial_failed(self, why: str, *, refused: bool = False) -> None:
+        if not self.closed:
+            self.link.registry.own_refusals += refused
+            self.link.emit("dial_fail", self.number, error=why, ms=self._age())
+            self.close("dial_fail", drain=True)
+
+    def _age(self) -> float:
+        return round((self.loop.time() - self._started) * 1000, 3)
+
+    # -- what the flows report --------------------------------------------------------------------
+
+    def first_byte(self, direction: Direction) -> None:
+        """The first data of a direction has arrived."""
+        self.link.emit("first_byte", self.number, dir=direction)
+
+    def source_eof(self, direction: Direction) -> None:
+        """A peer has ended its stream."""
+        self._first_eof = self._first_eof or direction
+        self.link.emit("eof", self.number, dir=direction)
+
+    def flow_ended(self) -> None:
+        """A direction has been shut down; when both are, the connection is over."""
+        if all(flow.finished for flow in self.flows):
+            self.close("client_fin" if self._first_eof == "up" else "upstream_fin")
+
+    def peer_gone(self, flow: Flow, error: OSError, *, wrote: bool) -> None:
+        """Reading from the source, or writing to the sink, failed: that side was reset."""
+        client_side = (flow.direction == "up") != wrote
+        if wrote:
+            # What the peer said before it hung up is still in the receive queue; a direct
+            # connection would deliver it (an early HTTP error answer, for example).
+            self._last_words(self.flows[0] if client_side else self.flows[1])
+        if not self.closed:
+            code = errno.errorcode.get(error.errno or 0, "unknown")
+            self.close("client_rst" if client_side else "upstream_rst", rst=True, error=code)
+
+    def _last_words(self, flow: Flow) -> None:
+        taken = 0
+        try:
+            while taken < _LAST_WORDS and not flow.src_eof and not self.closed:
+                data = flow.src.recv(1 << 16)
+                if not data:
+                    return
+                taken += len(data)
+                flow.received += len(data)
+                if flow.stages:
+                    flow.stages[0].feed(data, self.loop.time())
+                else:
+                    flow.feed(data, 0.0)
+        except OSError:
+            return
+
+    def hit(self, by: str, what: str, **data: Any) -> None:
+        """Evidence that a fault touched this connection; rate-limited after the first."""
+        now = self.loop.time()
+        last = self._hits.get(by)
+        if last is None:
+            self._hits[by] = now
+            self.link.emit("fault_hit", self.number, by=by, what=what, first=True, **data)
+        elif now - last >= HIT_INTERVAL:
+            self._hits[by] = now
+            self.link.sample("fault_hit", self.number, by=by, what=what, **data)
+
+    # -- state of the link ------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """The link was stalled or released: move on, or stop."""
+        for flow in self.flows:
+            if self.closed:
+                return
+            flow.update()
+            if not self.link.stalled:
+                flow.flush()
+
+    def look(self) -> bool:
+        """Check on sockets that nobody polls; True while this needs repeating."""
+        if self.closed or not self.flows or self.server is None:
+            return False
+        if self.link.stalled:
+            self._look_stalled()
+            return True
+        paused = False
+        for flow in self.flows:
+            if flow.finished or flow._reading:
+                continue
+            paused = True
+            if sockets.tcp_state(flow.src) == sockets.CLOSED:
+                self.peer_gone(flow, OSError(errno.ECONNRESET, "reset"), wrote=False)
+                return False
+        return paused
+
+    def _look_stalled(self) -> None:
+        assert self.server is not None
+        waiting = sockets.unread(self.client), sockets.unread(self.server)
+        kept = sum(flow.pending_bytes for flow in self.flows)
+        if any(waiting) or kept:
+            self.hit(self.link.stalled, "stalled", up=waiting[0], down=waiting[1], kept=kept)
+        if not self._hung_up:
+            state = sockets.tcp_state(self.client)
+            if state in (sockets.CLOSED, sockets.CLOSE_WAIT) and not self.flows[0].src_eof:
+                self._hung_up = True
+                how = "rst" if state == sockets.CLOSED else "fin"
+                self.link.emit("hangup", self.number, dir="up", how=how, during=self.link.stalled)
+
+    def close(self, reason: str, *, rst: bool = False, drain: bool = False, **data: Any) -> None:
+        """End both sides: with FIN (as a program that exits) or RST; idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self._end_dial()
+        for flow in self.flows:
+            flow.stop()
+        for sock in (self.client, self.server):
+            if sock is not None and rst:
+                sockets.close_with_rst(sock)
+            elif sock is not None:
+                sockets.close_with_fin(sock, drain=drain)
+        totals = {flow.direction: flow.passed for flow in self.flows}
+        lost = {f"lost_{flow.direction}": flow.lost for flow in self.flows if flow.lost}
+        self.link.closed(
+            self,
+            reason=reason,
+            up=totals.get("up", 0),
+            down=totals.get("down", 0),
+            ms=self._age(),
+            rst=rst,
+            **lost,
+            **data,
+        )

@@ -1,0 +1,110 @@
+"""The harness's orders to ``linkd``: JSON lines in, each answered by a ``reply`` event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from backupchaos.links.meter import DIRECTIONS
+from backupchaos.links.registry import Registry
+from backupchaos.links.tap import MODES, Tap
+
+
+class Control:
+    """Carries out one order at a time; a wrong order is answered with its reason."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
+            "create": self._create,
+            "remove": self._remove,
+            "down": self._down,
+            "up": self._up,
+            "hold": lambda order: self._link(order).hold(),
+            "release": lambda order: self._link(order).release(),
+            "mark": self._mark,
+            "arm": self._arm,
+            "disarm": lambda order: {"found": self._link(order).meter.disarm(str(order["key"]))},
+            "fail_first": self._fail_first,
+            "note": self._note,
+            "stats": lambda order: self._totals(self._link(order)),
+            "ping": lambda order: {},
+        }
+
+    def handle(self, line: bytes) -> None:
+        """Carry out one line."""
+        order: Any = None
+        try:
+            order = json.loads(line)
+            result = self._operations[order["op"]](order) or {}
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            key = order.get("id") if isinstance(order, dict) else None
+            text = f"missing or unknown: {error}" if isinstance(error, KeyError) else str(error)
+            self._registry.log.emit("reply", id=key, ok=False, error=text)
+            return
+        self._registry.log.emit("reply", id=order.get("id"), ok=True, **result)
+        self._registry.log.flush()
+
+    def _link(self, order: dict[str, Any]) -> Tap:
+        link = self._registry.links.get(order["link"])
+        if link is None:
+            raise ValueError(f"no link {order['link']!r}")
+        return link
+
+    def _create(self, order: dict[str, Any]) -> dict[str, Any]:
+        name = str(order["link"])
+        if name in self._registry.links:
+            raise ValueError(f"link {name!r} exists already")
+        upstream = order["upstream"]
+        if isinstance(upstream, int):
+            upstream = f"127.0.0.1:{upstream}"
+        link = Tap(self._registry, name, order.get("listen", "127.0.0.1:0"), upstream)
+        link.start()
+        self._registry.add(link)
+        return {"host": link.listen.rpartition(":")[0], "port": link.port}
+
+    def _remove(self, order: dict[str, Any]) -> None:
+        self._registry.remove(self._link(order))
+
+    def _down(self, order: dict[str, Any]) -> None:
+        self._link(order).go_down(order.get("mode", "refused"))
+
+    def _up(self, order: dict[str, Any]) -> None:
+        self._link(order).come_up()
+
+    def _mark(self, order: dict[str, Any]) -> dict[str, Any]:
+        link = self._link(order)
+        link.meter.mark()
+        return self._totals(link)
+
+    def _arm(self, order: dict[str, Any]) -> dict[str, Any]:
+        link = self._link(order)
+        direction, action, count = order.get("direction", "up"), order.get("action", "none"), order["bytes"]
+        if direction not in DIRECTIONS:
+            raise ValueError(f"unknown direction {direction!r}: one of {', '.join(DIRECTIONS)}")
+        if action not in ("none", "hold", *(f"down:{mode}" for mode in MODES)):
+            raise ValueError(f"unknown action {action!r}: none, hold or down:<mode>")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise ValueError(f"bytes must be a number from 0 on, not {count!r}")
+        since_mark = order.get("since", "arm") == "mark"
+        link.meter.arm(str(order["key"]), direction, count, action, since_mark=since_mark)
+        return self._totals(link)
+
+    def _fail_first(self, order: dict[str, Any]) -> None:
+        self._link(order).fail_next = max(0, int(order["count"]))
+
+    def _note(self, order: dict[str, Any]) -> None:
+        data = {str(key): value for key, value in dict(order.get("data", {})).items()}
+        self._registry.log.emit(str(order["ev"]), str(order.get("link", "")), **data)
+
+    @staticmethod
+    def _totals(link: Tap) -> dict[str, Any]:
+        return {
+            "up": link.meter.up,
+            "down": link.meter.down,
+            "open": len(link.connections),
+            "accepted": link.accepted,
+            "mode": link.mode,
+            "stalled": link.stalled,
+        }

@@ -1,0 +1,125 @@
+"""Counting connection attempts that never reach a program.
+
+*Refused*: the kernel's AttemptFails counter of the network namespace. It names no port, so a
+count is exact only when one link is down, nothing else fails to connect, and the namespace
+belongs to the run alone. *Blackhole*: sockets in SYN_SENT towards the link's port, each seen once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backupchaos.links.registry import Registry
+    from backupchaos.links.tap import Tap
+
+_SYN_SENT = "02"
+_SYN_INTERVAL = 0.05
+
+
+def attempt_fails() -> int:
+    """Tcp AttemptFails of this network namespace since it began."""
+    with open("/proc/net/snmp", encoding="ascii") as file:
+        names, values = [line.split() for line in file if line.startswith("Tcp:")]
+    return int(values[names.index("AttemptFails")])
+
+
+def connecting(ports: set[int]) -> dict[int, set[tuple[int, str]]]:
+    """Port -> (source port, inode) of the sockets that wait for an answer from it."""
+    found: dict[int, set[tuple[int, str]]] = {port: set() for port in ports}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as file:
+                lines = file.readlines()[1:]
+        except OSError:
+            continue  # a kernel without IPv6
+        for line in lines:
+            fields = line.split(None, 10)
+            if fields[3] == _SYN_SENT:
+                port = int(fields[2].rpartition(":")[2], 16)
+                if port in found:
+                    found[port].add((int(fields[1].rpartition(":")[2], 16), fields[9]))
+    return found
+
+
+class Refusals:
+    """Attributes AttemptFails to the links that are down with mode ``refused``."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._links: dict[str, Tap] = {}
+        self._last = 0
+        self._own = 0
+        self._exact = True
+
+    def begin(self, link: Tap) -> None:
+        """The link is about to be shut."""
+        self.poll(final=True)
+        if not self._links:
+            self._last = attempt_fails()
+            self._own = self._registry.own_refusals
+        self._links[link.name] = link
+
+    def end(self, link: Tap) -> dict[str, Any]:
+        """The link is about to listen again."""
+        self.poll(final=True)
+        self._links.pop(link.name, None)
+        return {}
+
+    def poll(self, *, final: bool = False) -> bool:
+        """Report new refusals; True while a link is down."""
+        if not self._links:
+            return False
+        registry = self._registry
+        if registry.dialling and not final:
+            return True  # one of these failures could be ours; look again when the dial is over
+        now = attempt_fails()
+        own, self._own = registry.own_refusals - self._own, registry.own_refusals
+        count, self._last = now - self._last - own, now
+        if count > 0:
+            alone = len(self._links) == 1
+            exact = alone and not own and not registry.dialling and registry.isolated
+            exact = exact and not registry.attempts.active
+            for link in self._links.values():
+                shared: dict[str, Any] = {} if alone else {"shared": sorted(self._links)}
+                link.emit("refused", mode="refused", count=count, exact=exact, **shared)
+        return True
+
+
+class Attempts:
+    """Sees the connects that wait for a link with mode ``blackhole``."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, Tap] = {}
+        self._seen: dict[str, set[tuple[int, str]]] = {}
+        self._polled = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether a link is in that mode."""
+        return bool(self._links)
+
+    def begin(self, link: Tap) -> None:
+        """The link's queue is full now. Our own filler, if it waits, is no attempt."""
+        self._links[link.name] = link
+        self._seen[link.name] = connecting({link.port})[link.port]
+        link.registry.wake()
+
+    def end(self, link: Tap) -> None:
+        """The link is about to answer again."""
+        if link.name in self._links:
+            self.poll(self._polled + 1)
+            del self._links[link.name], self._seen[link.name]
+
+    def poll(self, now: float) -> bool:
+        """Report new attempts; True while a link is in that mode."""
+        if not self._links:
+            return False
+        if now - self._polled >= _SYN_INTERVAL - 0.002:
+            self._polled = now
+            found = connecting({link.port for link in self._links.values()})
+            for name, link in self._links.items():
+                for source in sorted(found[link.port] - self._seen[name]):
+                    self._seen[name].add(source)
+                    link.emit("refused", mode="blackhole", count=1, exact=True, peer_port=source[0])
+        return True

@@ -1,0 +1,229 @@
+"""The engine's face of the links of one sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from backupchaos.environments.base import Sandbox
+from backupchaos.errors import UsageProblem
+from backupchaos.links.model import LinkEvent, LinkStats
+from backupchaos.links.process import LinkProcess
+from backupchaos.links.validation import check_name
+
+if TYPE_CHECKING:
+    from backupchaos.links.client import Toxic, ToxiproxyClient
+
+Server = Literal["auto", "embedded", "toxiproxy"]
+Mode = Literal["refused", "reset", "blackhole", "freeze"]
+Stream = Literal["upstream", "downstream"]
+
+
+class Links:
+    """All links of a sandbox: a tap in front of each, behind it the toxics of a Toxiproxy server.
+
+    ``server_used`` is ``embedded`` or ``toxiproxy <version>``. Raises ``MissingCapability`` when
+    ``toxiproxy`` is asked for and no ``toxiproxy-server`` is on PATH.
+    """
+
+    def __init__(self, sandbox: Sandbox, seed: int, server: Server = "auto") -> None:
+        self._links: dict[str, Link] = {}
+        self._sandbox = sandbox
+        self._client: ToxiproxyClient | None = None
+        self._real = False
+        self.process = LinkProcess(sandbox, seed, self._observe)
+        self.server_used = "embedded"
+        try:
+            if server != "embedded":
+                self._start_real(required=server == "toxiproxy")
+        except BaseException:
+            self.process.close()
+            raise
+
+    def _start_real(self, *, required: bool) -> None:
+        from backupchaos.links.realserver import Unusable, find, start
+
+        program = find(required=required)
+        if not program:
+            return
+        try:
+            self._client = start(program, self._sandbox)
+        except Unusable as error:
+            if required:
+                raise
+            self.server_used = f"embedded ({error.reason})"
+            return
+        self._real = True
+        self.server_used = f"toxiproxy {self._client.version()}"
+
+    @property
+    def client(self) -> ToxiproxyClient:
+        """The client of the server behind the taps; made on first use."""
+        if self._client is None:
+            from backupchaos.links.client import ToxiproxyClient
+
+            self._client = ToxiproxyClient(self.process.api_port, self._sandbox.connect)
+        return self._client
+
+    def create(self, name: str, upstream_port: int) -> Link:
+        """A new link to a port inside the sandbox. Names are ``[A-Za-z0-9_.-]``, unique."""
+        check_name(name, "link name")
+        if name in self._links:
+            raise UsageProblem(f"link name {name!r} is used already")
+        behind = upstream_port
+        if self._real:
+            behind = self.client.create(name, f"127.0.0.1:{upstream_port}").port
+        link = Link(self, name)
+        self._links[name] = link
+        try:
+            reply = self.process.request("create", link=name, upstream=behind)
+        except BaseException:
+            del self._links[name]
+            raise
+        link.host, link.port = reply["host"], reply["port"]
+        return link
+
+    def __getitem__(self, name: str) -> Link:
+        return self._links[name]
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(self._links.values())
+
+    def fileno(self) -> int:
+        """Readable when ``events`` has something to return."""
+        return self.process.fileno()
+
+    def events(self) -> list[LinkEvent]:
+        """What happened on all links since the last call, in order; never blocks.
+
+        Raises ``HarnessBroken`` when the link process has died.
+        """
+        return self.process.events()
+
+    def note(self, ev: str, link: str = "", **data: Any) -> None:
+        """Write the harness's own event into the log, in order with the traffic."""
+        self.process.request("note", ev=ev, link=link, data=data)
+
+    def remove(self, name: str) -> None:
+        """Cut a link's connections and give its port back."""
+        self.process.request("remove", link=name)
+        del self._links[name]
+        if self._real:
+            self.client.destroy(name)
+
+    def close(self) -> None:
+        """End the link process; its links vanish with it. Idempotent."""
+        if self._client is not None:
+            self._client.close()
+        self.process.close()
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the toxics' chances repeat with the seed; the real server's never do."""
+        return not self._real
+
+    @property
+    def toxics_logged(self) -> bool:
+        """Whether the server behind writes toxic changes into the event log itself."""
+        return not self._real
+
+    def _observe(self, event: LinkEvent) -> None:
+        link = self._links.get(event.link)
+        if link is not None:
+            link.observe(event)
+
+
+class Link:
+    """One link. Modes of ``down``: see ``Link.down``. Byte counts are what the link let pass."""
+
+    def __init__(self, links: Links, name: str) -> None:
+        self._links = links
+        self._stats = LinkStats()
+        self._arms = 0
+        self.name = name
+        self.host = "127.0.0.1"
+        self.port = 0
+
+    def observe(self, event: LinkEvent) -> None:
+        """Keep the totals."""
+        self._stats.apply(event)
+
+    def stats(self) -> LinkStats:
+        """Totals as of the events read so far (read now without blocking what has arrived)."""
+        self._links.process.pump()
+        return self._stats
+
+    def _order(self, op: str, **arguments: Any) -> dict[str, Any]:
+        return self._links.process.request(op, link=self.name, **arguments)
+
+    def down(self, mode: Mode = "refused") -> None:
+        """Make the link unreachable until ``up``.
+
+        ``refused``: live connections end as if the server was killed, connects get ECONNREFUSED.
+        ``reset``: live connections and new ones get RST. ``blackhole``: live connections stall,
+        connects are not answered. ``freeze``: all stall, connects succeed; nothing is lost.
+        """
+        self._order("down", mode=mode)
+
+    def up(self) -> None:
+        """Undo ``down``; what was stalled moves on."""
+        self._order("up")
+
+    def fail_first(self, count: int) -> None:
+        """Reset the next ``count`` connections, then let all pass."""
+        self._order("fail_first", count=count)
+
+    def arm(
+        self,
+        count: int,
+        *,
+        direction: Literal["up", "down", "both"] = "up",
+        action: str = "none",
+        since: Literal["arm", "mark"] = "arm",
+        key: str = "",
+    ) -> str:
+        """Act when ``count`` bytes have passed since now or since ``mark``; returns the trigger's key.
+
+        ``action`` is ``none``, ``hold`` (nothing passes until ``release``) or ``down:<mode>``; it is
+        done, and the ``trigger`` event written, before another byte passes.
+        """
+        self._arms += 1
+        key = key or f"{self.name}/{self._arms}"
+        self._order("arm", key=key, bytes=count, direction=direction, action=action, since=since)
+        return key
+
+    def disarm(self, key: str) -> bool:
+        """Forget a trigger; False when it has fired already."""
+        return bool(self._order("disarm", key=key)["found"])
+
+    def hold(self) -> None:
+        """Stop forwarding until ``release``; connects succeed, nothing is lost."""
+        self._order("hold")
+
+    def release(self) -> None:
+        """End a ``hold``, whether by trigger or by call."""
+        self._order("release")
+
+    def mark(self) -> tuple[int, int]:
+        """Count bytes from here for ``arm(since="mark")``; returns the totals (up, down) so far."""
+        reply = self._order("mark")
+        return reply["up"], reply["down"]
+
+    def toxic(
+        self,
+        kind: str,
+        stream: Stream = "downstream",
+        toxicity: float = 1.0,
+        *,
+        name: str = "",
+        **attributes: int,
+    ) -> Toxic:
+        """Add a toxic of the Toxiproxy model. Raises ``UsageProblem`` for what no server should get."""
+        note = None if self._links.toxics_logged else self._note
+        client = self._links.client
+        return client.add_toxic(
+            self.name, kind, stream, toxicity, name=name, attributes=attributes, note=note
+        )
+
+    def _note(self, ev: str, toxic: dict[str, Any]) -> None:
+        self._links.note(ev, self.name, toxic=toxic)

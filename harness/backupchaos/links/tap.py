@@ -1,0 +1,281 @@
+"""The tap: one link's listening port, its mode, its connections and its counters."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from typing import TYPE_CHECKING, Any
+
+from backupchaos.links import sockets
+from backupchaos.links.connection import Connection
+from backupchaos.links.listener import Accepted, Listener
+from backupchaos.links.meter import Meter
+
+if TYPE_CHECKING:
+    from backupchaos.links.registry import Registry
+    from backupchaos.links.toxics import Toxic
+
+MODES = ("refused", "reset", "blackhole", "freeze")
+SAMPLE_INTERVAL = 0.05
+_ACCEPT_BURST = 64
+
+
+class Tap:
+    """A link as ``linkd`` sees it; also a *proxy* of the Toxiproxy API.
+
+    ``mode`` is ``up`` or one of ``MODES``. ``held`` is set by a trigger. While one of them
+    stalls the link, ``stalled`` names it.
+    """
+
+    def __init__(self, registry: Registry, name: str, listen: str, upstream: str) -> None:
+        self.registry = registry
+        self.loop: AbstractEventLoop = registry.loop
+        self.log = registry.log
+        self.name = name
+        self.listen = listen
+        self.upstream = upstream
+        self.enabled = False
+        self.mode = "up"
+        self.held = False
+        self.stalled = ""
+        self.toxics: dict[str, list[Toxic]] = {"upstream": [], "downstream": []}
+        self.connections: dict[int, Connection] = {}
+        self.meter = Meter(self)
+        self.fail_next = 0
+        self.accepted = 0
+        self._listener: Listener | None = None
+        self._accepting = False
+        self._sampled_at = 0.0
+        self._watched = False
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def emit(self, ev: str, conn: int = 0, **data: Any) -> None:
+        """A state event of this link."""
+        self.log.emit(ev, self.name, conn, **data)
+
+    def sample(self, ev: str, conn: int = 0, **data: Any) -> None:
+        """An event that may be dropped when the reader is far behind."""
+        self.log.sample(ev, self.name, conn, **data)
+
+    @property
+    def port(self) -> int:
+        """The listening port, 0 if the link was never started."""
+        return self._listener.port if self._listener else 0
+
+    # -- start, stop ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Listen. Raises OSError or ValueError when the address cannot be had."""
+        if self._listener is None:
+            self._listener = Listener(*sockets.split_address(self.listen))
+            self.listen = sockets.join_address(self._listener.host, self._listener.port)
+        self._listener.open()
+        self.enabled = True
+        self._accept_again()
+
+    def move(self, listen: str, upstream: str) -> None:
+        """Stop, with another address from now on."""
+        self.come_up_quietly()
+        self.stop("moved")
+        self._release_port()
+        self.listen, self.upstream, self.mode = listen, upstream, "up"
+        self._restall()
+
+    def stop(self, reason: str) -> None:
+        """Stop listening and cut the live connections as a killed server would; keep the port."""
+        self.enabled = False
+        self._refuse_waiting(reason)
+        self._stop_accepting()
+        if self._listener is not None:
+            self._listener.shut()
+        self._cut(reason, rst=False)
+
+    def destroy(self) -> None:
+        """Remove everything of this link."""
+        self.stop("removed")
+        self._release_port()
+
+    def _release_port(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    # -- modes ------------------------------------------------------------------------------------
+
+    def go_down(self, mode: str) -> None:
+        """Make the link unreachable in one of the ``MODES``; a second call changes the mode."""
+        if mode not in MODES:
+            raise ValueError(f"unknown mode {mode!r}: one of {', '.join(MODES)}")
+        if self.mode == mode:
+            return
+        if self.mode != "up":
+            self.come_up()
+        self.mode = mode
+        self.emit("down", mode=mode, open=len(self.connections), up=self.meter.up, down=self.meter.down)
+        if mode == "refused":
+            self.registry.refusals.begin(self)
+            self.stop("down")
+        elif mode == "reset":
+            self._cut("down", rst=True)
+        elif mode == "blackhole" and self._listener is not None and self.enabled:
+            self._stop_accepting()
+            while (accepted := self._listener.accept()) is not None:
+                self._admit(accepted)
+            self._listener.block()
+            self.registry.attempts.begin(self)
+        self._restall()
+
+    def come_up(self) -> None:
+        """Undo ``go_down``. Raises OSError when the port cannot be listened on again."""
+        mode, self.mode = self.mode, "up"
+        if mode == "up":
+            return
+        counted: dict[str, Any] = {}
+        if mode == "refused":
+            counted = self.registry.refusals.end(self)
+            self.start()
+        elif mode == "blackhole" and self._listener is not None:
+            self.registry.attempts.end(self)
+            for accepted in self._listener.unblock():
+                self._admit(accepted)
+            self._accept_again()
+        self.emit("up", was=mode, **counted)
+        self._restall()
+
+    def come_up_quietly(self) -> None:
+        """Leave the current mode without listening again: the link is about to be removed."""
+        if self.mode == "refused":
+            self.registry.refusals.end(self)
+        elif self.mode == "blackhole":
+            self.registry.attempts.end(self)
+        self.mode = "up"
+
+    def hold(self) -> None:
+        """Stop forwarding on all connections until ``release``; nothing is lost."""
+        self.held = True
+        self._restall()
+
+    def release(self) -> None:
+        """End a ``hold``."""
+        if self.held:
+            self.held = False
+            self.emit("release")
+            self._restall()
+
+    def _restall(self) -> None:
+        before = self.stalled
+        self.stalled = self.mode if self.mode in ("blackhole", "freeze") else "hold" if self.held else ""
+        if bool(before) != bool(self.stalled):
+            for conn in list(self.connections.values()):
+                conn.refresh()
+            self.watch()
+
+    def _cut(self, reason: str, *, rst: bool) -> None:
+        for conn in list(self.connections.values()):
+            if reason == "down":
+                conn.hit(f"down:{self.mode}", "cut")
+            conn.close(reason, rst=rst)
+
+    # -- accepting --------------------------------------------------------------------------------
+
+    def _accept_again(self) -> None:
+        if self._listener is not None and self._listener.sock is not None and not self._accepting:
+            self._accepting = True
+            self.loop.add_reader(self._listener.sock, self._acceptable)
+
+    def _stop_accepting(self) -> None:
+        if self._accepting and self._listener is not None and self._listener.sock is not None:
+            self.loop.remove_reader(self._listener.sock)
+        self._accepting = False
+
+    def resume_accepting(self) -> None:
+        """The event log has room again."""
+        if self.mode != "blackhole":
+            self._accept_again()
+
+    def _acceptable(self) -> None:
+        assert self._listener is not None
+        for _ in range(_ACCEPT_BURST):
+            if self.log.full:
+                self._stop_accepting()
+                return
+            accepted = self._listener.accept()
+            if accepted is None:
+                return
+            self._admit(accepted)
+            if not self._accepting:
+                return
+
+    def _refuse_waiting(self, reason: str) -> None:
+        """Clients in the accept queue are connected already; closing the listener resets them."""
+        while self._listener is not None and (accepted := self._listener.accept()) is not None:
+            self.accepted += 1
+            self.emit("open", self.accepted, peer_port=accepted.port)
+            conn = Connection(self, self.accepted, accepted.sock, accepted.port)
+            self.connections[conn.number] = conn
+            conn.hit(f"down:{self.mode}", "cut")
+            conn.close(reason, rst=True)
+
+    def _admit(self, accepted: Accepted) -> None:
+        self.accepted += 1
+        number = self.accepted
+        reject = "reset" if self.mode == "reset" else "fail_first" if self.fail_next else ""
+        if reject:
+            self.fail_next -= reject == "fail_first"
+            sockets.close_with_rst(accepted.sock)
+            self.emit("refused", number, mode=reject, count=1, exact=True, peer_port=accepted.port)
+            return
+        self.emit("open", number, peer_port=accepted.port)
+        try:
+            conn = Connection(self, number, accepted.sock, accepted.port)
+        except OSError as error:
+            accepted.sock.close()
+            self.emit("close", number, reason="client_rst", up=0, down=0, error=str(error))
+            return
+        self.connections[number] = conn
+        conn.dial()
+
+    def equip(self, conn: Connection) -> None:
+        """Give a new connection the stages of the link's toxics."""
+        if self.toxics["upstream"] or self.toxics["downstream"]:
+            from backupchaos.links.chain import equip
+
+            equip(self, conn)
+
+    def closed(self, conn: Connection, **data: Any) -> None:
+        """A connection is over."""
+        self.connections.pop(conn.number, None)
+        self.emit("close", conn.number, **data, total_up=self.meter.up, total_down=self.meter.down)
+
+    # -- housekeeping -----------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Look at sockets that are not polled, from the next tick on."""
+        if not self._watched:
+            self._watched = True
+            self.registry.wake()
+
+    def tick(self, now: float) -> bool:
+        """Sample totals, look after paused sockets; True while another tick is needed."""
+        if now - self._sampled_at < SAMPLE_INTERVAL - 0.002:
+            return self.meter.moved or self._watched
+        if self.meter.moved:
+            self.meter.moved = False
+            self.sample("bytes", up=self.meter.up, down=self.meter.down, open=len(self.connections))
+        self._sampled_at = now
+        if self._watched:
+            looks = [
+                conn.look() for conn in list(self.connections.values())
+            ]  # all of them, not up to the first
+            self._watched = any(looks)
+        return self.meter.moved or self._watched
+
+    def describe(self) -> dict[str, Any]:
+        """The link as a proxy of the Toxiproxy API."""
+        return {
+            "name": self.name,
+            "listen": self.listen,
+            "upstream": self.upstream,
+            "enabled": self.enabled,
+            "toxics": [toxic.describe() for stream in self.toxics.values() for toxic in stream],
+        }

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from tests.links.hostbox import HostBox, links_on
+from tests.links.support import Backend, Server, hang_up
+
+from backupchaos.environments.base import Sandbox
+from backupchaos.links import realserver
+from backupchaos.links.links import Links
+
+
+@pytest.fixture(autouse=True)
+def closed_sockets() -> Iterator[None]:
+    yield
+    hang_up()
+
+
+@pytest.fixture
+def box() -> Iterator[HostBox]:
+    made = HostBox()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def links(box: HostBox) -> Iterator[Links]:
+    made = links_on(box)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Server]]:
+    made: list[Server] = []
+    yield made
+    for server in made:
+        server.close()
+
+
+SERVERS = [
+    "embedded",
+    pytest.param("toxiproxy", marks=pytest.mark.needs("toxiproxy-server")),
+]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def running(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """One server for a whole module; tests clean up after themselves."""
+    box = HostBox()
+    try:
+        if request.param == "embedded":
+            links = links_on(box)
+            yield Backend("embedded", links.process.api_port)
+            links.close()
+        else:
+            program = realserver.find(required=False)
+            if not program:
+                pytest.skip("toxiproxy-server is not on PATH")
+            client = realserver.start(program, cast(Sandbox, box))
+            yield Backend("toxiproxy", client.port)
+            client.close()
+            assert box.children[0].poll() is None, "the real server crashed"
+    finally:
+        box.close()
+
+
+@pytest.fixture
+def api(running: Backend) -> Iterator[Backend]:
+    yield running
+    running.clean()
