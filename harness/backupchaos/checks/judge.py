@@ -1,0 +1,138 @@
+"""All checks together, and the verdict with its words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backupchaos.checks.case import JOB, Case
+from backupchaos.checks.laws import LAWS, describe_restore
+from backupchaos.checks.rows import row
+from backupchaos.checks.table import TABLE
+from backupchaos.results import CheckResult, Evidence, FaultResult, Verdict
+
+ORDER = (Verdict.INVALID, Verdict.FAIL, Verdict.UNVERIFIED)
+
+
+def evaluate(case: Case) -> list[CheckResult]:
+    """Every row. A check that crashes gives an ``unverified`` row, never silence."""
+    rows: list[CheckResult] = list(_fault_rows(case))
+    for check in (*LAWS, *TABLE):
+        try:
+            rows += check(case)
+        except Exception as error:
+            rows.append(
+                row(
+                    check.__name__,
+                    check.__name__.replace("_", " "),
+                    "an evaluated check",
+                    f"the check crashed: {type(error).__name__}: {error}",
+                    None,
+                    reason="a defect of the harness",
+                )
+            )
+    return [result for result in rows if result.law not in case.scenario.waive]
+
+
+def _fault_rows(case: Case) -> list[CheckResult]:
+    """A fault that did not bite, or that could not be undone, makes the run invalid."""
+    rows = []
+    for fault in case.faults():
+        title = f"fault {fault.name} ({fault.kind}) bit"
+        proof = "; ".join(item.text for item in fault.proof)
+        if fault.bit and fault.undone:
+            rows.append(
+                CheckResult(
+                    f"bite.{fault.name}",
+                    title,
+                    "proof that it bit",
+                    proof,
+                    Verdict.PASS,
+                    evidence=fault.proof,
+                )
+            )
+            continue
+        reason = _why_not(fault)
+        rows.append(
+            CheckResult(
+                f"bite.{fault.name}", title, "proof that it bit", reason, Verdict.INVALID, reason=reason
+            )
+        )
+    return rows
+
+
+def _why_not(fault: FaultResult) -> str:
+    if fault.started is None:
+        return f"its trigger ({fault.trigger}) never came"
+    if not fault.bit:
+        return "applied, but nothing shows that the job met it"
+    return "could not be undone"
+
+
+def overall(rows: Sequence[CheckResult]) -> Verdict:
+    """Invalid before fail before unverified; no rows at all is unverified, never green."""
+    if not rows:
+        return Verdict.UNVERIFIED
+    return next((v for v in ORDER if any(r.verdict is v for r in rows)), Verdict.PASS)
+
+
+def severity(case: Case, rows: Sequence[CheckResult]) -> str:
+    """The worst kind of failure among the rows."""
+    failed = {result.law or "": result for result in rows if result.verdict is Verdict.FAIL}
+    newest = case.restore("newest")
+    if "honest" in failed:
+        return (
+            "data_loss"
+            if newest is None or newest.returncode in (0, None) or case.claims_success
+            else "silent"
+        )
+    for law, word in (
+        ("no_collateral", "damage"),
+        ("recoverable", "wedged"),
+        ("bounded", "hang"),
+        ("loud", "silent"),
+    ):
+        if law in failed:
+            return word
+    return "expectation" if failed else "none"
+
+
+def words(case: Case, target: str, verdict: Verdict, rows: Sequence[CheckResult]) -> tuple[str, str]:
+    """(headline, one paragraph) for people."""
+    scenario = case.scenario.scenario
+    bad = [result for result in rows if result.verdict is verdict]
+    job = case.job(JOB)
+    claim = "never ended" if job is None else f"said {job.outcome} (exit {job.returncode})"
+    first = bad[0] if bad else None
+    kind = severity(case, rows)
+    headline = f"{target} × {scenario}: {verdict.value.upper()}"
+    if verdict is Verdict.PASS:
+        headline += f" — the job {claim}, and everything held"
+    elif kind == "data_loss" and verdict is Verdict.FAIL:
+        newest = case.restore("newest")
+        loss = describe_restore(newest) if newest else "nothing can be restored"
+        headline += f" — SILENT DATA LOSS: the job {claim}, but: {loss}"
+    elif first is not None:
+        headline += f" — {first.title}: expected {first.expected}; {first.observed}"
+    because = "; ".join(
+        f"{fault.name} ({fault.kind}): " + ("; ".join(e.text for e in fault.proof) or _why_not(fault))
+        for fault in case.faults()
+    )
+    restores = "; ".join(
+        f"{which}: {describe_restore(restore)}"
+        for which in ("newest", "unclaimed", "mirror", "older", "recovered")
+        if (restore := case.restore(which)) is not None
+    )
+    paragraph = f"{case.scenario.title}. The job {claim}."
+    if because:
+        paragraph += f" Because: {because}."
+    if restores:
+        paragraph += f" Restores — {restores}."
+    for result in bad[:4]:
+        if verdict is not Verdict.PASS:
+            paragraph += f" {result.title}: expected {result.expected}, observed {result.observed}."
+    return headline, paragraph
+
+
+def proof(text: str, t: float | None = None) -> Evidence:
+    """A piece of evidence without a place in the history."""
+    return Evidence(text, t=t)

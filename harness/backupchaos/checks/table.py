@@ -1,0 +1,280 @@
+"""The law *as declared*: the rows of the scenario's expectations table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from backupchaos.checks.case import Case
+from backupchaos.checks.rows import row
+from backupchaos.model.expectations import TRANSITIONS
+from backupchaos.model.patterns import matches
+from backupchaos.model.scenario import Scenario
+from backupchaos.results import CheckResult, Evidence, Retry
+from backupchaos.units import format_duration, format_range
+
+LAW = "as_declared"
+NOTHING = 0.05
+"""Seconds below which a gap between retries is no pause."""
+LEVELS = {"info": 0, "warning": 1, "error": 2}
+
+
+def allowed_outcomes(scenario: Scenario) -> tuple[str, ...]:
+    """What the job may claim: declared, or what the envelope implies."""
+    if scenario.expect.outcome is not None:
+        return scenario.expect.outcome
+    return {
+        "must_survive": ("success",),
+        "must_fail_loudly": ("failure", "partial"),
+        "either": ("success", "partial", "failure"),
+    }[scenario.envelope]
+
+
+def normalise(states: Sequence[str]) -> list[str]:
+    """Collapse repeats: a state twice in a row, and a repeated RUNNING RETRYING, count once."""
+    result: list[str] = []
+    for state in states:
+        if result and result[-1] == state:
+            continue
+        result.append(state)
+        while (
+            len(result) >= 4 and result[-4:-2] == result[-2:] and set(result[-2:]) == {"RUNNING", "RETRYING"}
+        ):
+            del result[-2:]
+    return result
+
+
+def growing(gaps: Sequence[float]) -> bool:
+    """Gaps grow as a whole: the last is half as long again as the first, and few steps shrink.
+
+    Jitter may make single steps shrink, and a cap makes the last ones equal; neither is held
+    against the tool. Gaps below ``NOTHING`` seconds are no pause at all: they are how long a refusal takes.
+    """
+    shrinking = sum(1 for a, b in pairwise(gaps) if b < 0.7 * a and a > NOTHING)
+    grown = len(gaps) >= 2 and gaps[-1] >= max(1.5 * gaps[0], NOTHING)
+    return grown and shrinking <= len(gaps) // 3
+
+
+def outcome(case: Case) -> list[CheckResult]:
+    """What the job claims, by its exit code."""
+    job, allowed = case.job(), allowed_outcomes(case.scenario)
+    expected = " or ".join(allowed)
+    if job is None:
+        return [row("outcome", "outcome", expected, "the job never ended", None, law=LAW)]
+    ended = " (ended by the harness)" if job.timed_out or job.hung else ""
+    observed = f"{job.outcome}, exit {job.returncode}{ended}"
+    return [row("outcome", "outcome", expected, observed, job.outcome in allowed and not ended, law=LAW)]
+
+
+def states(case: Case) -> list[CheckResult]:
+    """The declared states, and for a job that keeps its own: only legal transitions."""
+    rows: list[CheckResult] = []
+    changes = case.states()
+    seen = [change.state for change in changes]
+    evidence = [Evidence(f"{c.state} ({c.source})", t=c.t) for c in changes[:40]]
+    if case.scenario.expect.states is not None:
+        want = list(case.scenario.expect.states)
+        got = normalise(seen)
+        rows.append(
+            row(
+                "states",
+                "job states",
+                " ".join(want),
+                " ".join(got) or "none seen",
+                got == normalise(want) if seen else None,
+                law=LAW,
+                evidence=evidence,
+            )
+        )
+    if case.profile.states == "own" and seen:
+        illegal = [
+            f"{before} -> {after}"
+            for before, after in pairwise(["nothing", *seen])
+            if not _legal(before, after)
+        ]
+        rows.append(
+            row(
+                "transitions",
+                "state transitions",
+                "only legal ones",
+                "; ".join(illegal) or f"{len(seen)} legal",
+                not illegal,
+                law=LAW,
+                evidence=evidence,
+            )
+        )
+        rows += _claim_agrees(case)
+    return rows
+
+
+def _legal(before: str, after: str) -> bool:
+    """A job begins PENDING; one that retries may announce the next retry at once."""
+    if before == "nothing":
+        return after == "PENDING"
+    return before == after == "RETRYING" or after in TRANSITIONS.get(before, ())  # type: ignore[call-overload]
+
+
+def _claim_agrees(case: Case) -> list[CheckResult]:
+    """Exit code and recorded final state must not contradict each other."""
+    job, state = case.job(), case.claimed_state
+    if job is None or job.returncode is None or job.returncode < 0:
+        return []
+    want = {"success": "SUCCESS"}.get(job.outcome, "FAILED")
+    return [
+        row(
+            "final_state",
+            "final state agrees with the exit code",
+            want,
+            f"{state}, exit {job.returncode}",
+            state == want,
+            law=LAW,
+        )
+    ]
+
+
+def retries(case: Case) -> list[CheckResult]:
+    """How often it tried again, whether it really did, and the shape of the gaps."""
+    rows: list[CheckResult] = []
+    expect = case.scenario.expect
+    seen = case.retries()
+    if expect.retries is not None:
+        low, high = expect.retries
+        counts = {source: len(case.retries(source)) for source in ("log", "link", "syscall")}
+        shown = ", ".join(f"{count} by {source}" for source, count in counts.items() if count)
+        holds = low <= len(seen) and (high is None or len(seen) <= high)
+        rows.append(
+            row(
+                "retries",
+                "retries",
+                format_range(expect.retries),
+                f"{len(seen)}" + (f" ({shown})" if shown else ""),
+                holds,
+                law=LAW,
+                evidence=[Evidence(f"retry by {r.source}: {r.cause}"[:200], t=r.t) for r in seen[:20]],
+            )
+        )
+    rows += _retries_are_real(case, seen)
+    if expect.backoff is not None:
+        rows.append(_backoff(case, seen))
+    return rows
+
+
+def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
+    """A job that says it retries over a broken link must be seen knocking."""
+    cut = any(fault.kind in {"network.down", "network.reset"} for fault in case.scenario.faults.values())
+    claimed = [retry for retry in seen if retry.source == "log"]
+    if not cut or not claimed or not case.of("link"):
+        return []
+    knocks = sum(
+        int(event.get("count", 1))
+        for event in case.of("link")
+        if event["ev"] in {"open", "refused"} and event.t >= claimed[0].t - 1.0
+    )
+    return [
+        row(
+            "retries_real",
+            "announced retries reach the link",
+            f"about {len(claimed)} new connections or refusals",
+            f"{knocks}",
+            knocks * 2 >= len(claimed),
+            law=LAW,
+        )
+    ]
+
+
+def _backoff(case: Case, seen: list[Retry]) -> CheckResult:
+    times = [retry.t for retry in seen]
+    gaps = [b - a for a, b in pairwise(times)]
+    shown = " ".join(f"{gap:.2f}" for gap in gaps[:12]) + " s" if gaps else f"{len(seen)} retries"
+    holds = growing(gaps) if len(gaps) >= 2 else None
+    return row(
+        "backoff",
+        "gaps between retries",
+        "growing",
+        shown,
+        holds,
+        law=LAW,
+        reason="" if holds is not None else "fewer than three retries: no two gaps to compare",
+    )
+
+
+def duration(case: Case) -> list[CheckResult]:
+    """The job's wall time."""
+    limit, job = case.scenario.expect.within, case.job()
+    if limit is None:
+        return []
+    took = None if job is None else job.ended - job.started
+    return [
+        row(
+            "within",
+            "duration",
+            f"at most {format_duration(limit)}",
+            "never ended" if took is None else f"{took:.2f} s",
+            None if took is None else took <= limit,
+            law=LAW,
+        )
+    ]
+
+
+def log(case: Case) -> list[CheckResult]:
+    """Declared log records, and the fields every record of this target promises."""
+    rows: list[CheckResult] = []
+    names = [path.rsplit("/", 1)[-1] for path in case.faulted_paths()]
+    for number, want in enumerate(case.scenario.expect.log, 1):
+        hits = [
+            event
+            for event in case.logs()
+            if LEVELS.get(event["level"], 0) >= LEVELS[want.level]
+            and matches(want.matches, event["text"], names)
+        ]
+        rows.append(
+            row(
+                f"log.{number}",
+                "log record",
+                f"{want.level}: /{want.matches}/",
+                f"{len(hits)} records" + (f", first: {hits[0]['text'][:120]!r}" if hits else ""),
+                bool(hits),
+                law=LAW,
+                evidence=[Evidence(e["text"][:300], (e.seq,), e.t) for e in hits[:5]],
+            )
+        )
+    if case.profile.log_fields:
+        rows.append(_log_fields(case))
+    return rows
+
+
+def _log_fields(case: Case) -> CheckResult:
+    records = [event for event in case.logs() if event["stream"] == "stderr"]
+    bad: list[str] = []
+    if not records:
+        bad.append("no records at all")
+    for name in case.profile.log_fields:
+        lacking = [e for e in records if e.get(name) in (None, "")]
+        if lacking:
+            bad.append(f"{len(lacking)} of {len(records)} records lack {name}")
+    traces = {e.get("trace_id") for e in records if e.get("trace_id")}
+    if "trace_id" in case.profile.log_fields and len(traces) > 1:
+        bad.append(f"{len(traces)} trace ids in one job")
+    return row(
+        "log.fields",
+        "log records carry " + ", ".join(case.profile.log_fields),
+        "all of them, one trace id",
+        "; ".join(bad) or f"{len(records)} records",
+        not bad,
+        law=LAW,
+    )
+
+
+def tool_check(case: Case) -> list[CheckResult]:
+    """What the tool's own check of the repository says afterwards."""
+    want = case.scenario.expect.check
+    event = next(iter(case.of("check.tool")), None)
+    if want == "any" or event is None:
+        return []
+    passed = event["returncode"] == 0
+    observed = f"exit {event['returncode']}" + (f": {event['words']}" if event.get("words") else "")
+    title = "the tool's own check"
+    return [row("check", title, f"it {want}", observed, passed is (want == "passes"), law=LAW)]
+
+
+TABLE = (outcome, states, retries, duration, log, tool_check)

@@ -1,0 +1,1 @@
+"""The run loop: prepare, control, change, fault, heal, recover, verify, judge."""

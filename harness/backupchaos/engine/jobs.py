@@ -1,0 +1,336 @@
+"""Running one job of the target under a schedule, watched from three sides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from backupchaos.engine.loop import OutputPipe
+from backupchaos.engine.observers import JobObserver
+from backupchaos.engine.schedule import Facts, Schedule
+from backupchaos.engine.world import World
+from backupchaos.environments.base import Place, SyscallRule
+from backupchaos.errors import BackupChaosError, HarnessBroken
+from backupchaos.faults.base import Fault, Ground
+from backupchaos.model.scenario import Scenario
+from backupchaos.results import JobResult
+from backupchaos.targets.base import Target
+
+PROGRESS = "progress.hold"
+"""Name of the system call rule that stops a job at a byte count of a local repository."""
+CLOSE_WATCH = 0.004
+"""Seconds between looks at a volume while a trigger or a proof depends on it."""
+EASY_WATCH = 0.05
+LINGER = 0.5
+"""Seconds that children of an ended job have to end by themselves."""
+
+
+class JobRun:
+    """One execution of the target's backup command."""
+
+    def __init__(
+        self,
+        world: World,
+        target: Target,
+        scenario: Scenario,
+        job: str,
+        ground: Ground,
+        *,
+        faults: Mapping[str, Fault[Any]] | None = None,
+        expected_bytes: int = 1,
+        drop_dac: bool = False,
+    ) -> None:
+        self._world = world
+        self._target = target
+        self._scenario = scenario
+        self._job = job
+        self._ground = ground
+        self._faults = dict(faults or {})
+        self._schedule = Schedule({name: fault.spec for name, fault in self._faults.items()}, expected_bytes)
+        self._drop_dac = drop_dac
+        self._facts = Facts()
+        self._observer = JobObserver(world.history, target, job, self._facts)
+        self._pid: int | None = None
+        self._base_up = 0
+        self._base_used = 0
+        self._last_total = 0
+        self._armed: int | None = None
+        self._key = ""
+        self._local_hold: int | None = None
+        self.failures: list[str] = []
+
+    # -- the run -------------------------------------------------------------------------------
+
+    def run(self) -> JobResult:
+        """Run to the end; every fault is undone and verified undone before this returns.
+
+        Raises ``HarnessBroken`` if a fault could not be brought into force or taken away.
+        """
+        world, history = self._world, self._world.history
+        command = self._target.backup(world.workspace)
+        out = OutputPipe(
+            world.loop, lambda text: self._observer.line("stdout", text), command.secrets, head=65536
+        )
+        err = OutputPipe(
+            world.loop, lambda text: self._observer.line("stderr", text), command.secrets, head=65536
+        )
+        stop = [world.on_sandbox(self._on_sandbox), world.on_link(self._on_link)]
+        self._measure_start()
+        self._observer.state("PENDING")
+        timed_out = hung = False
+        try:
+            self._step()
+            self._arm_progress()
+            pid = world.spawn(command, "target", out, err, rules=self._rules(), drop_dac=self._drop_dac)
+            self._pid = self._ground.job_pid = pid
+            started = time.monotonic()
+            self._start = started
+            self._ground.started_at = history.now()
+            history.append("job.start", job=self._job, command=command.display(), pid=pid)
+            self._facts.started = True
+            self._observer.activity()
+            self._observer.state("RUNNING")
+            while pid not in world.exits:
+                self._watch()
+                timed_out = self._facts.now > self._scenario.deadline
+                hung = not timed_out and self._observer.silence() > self._scenario.silence
+                if timed_out or hung:
+                    self._observer.activity()
+                    self._let_go()
+                    world.end(pid)
+                    break
+            world.finish_output(out, err)
+            world.poll_links()
+            return self._ended(pid, timed_out, hung, started)
+        finally:
+            try:
+                self._heal()
+            finally:
+                for cancel in stop:
+                    cancel()
+                out.close()
+                err.close()
+
+    def _ended(self, pid: int, timed_out: bool, hung: bool, started: float) -> JobResult:
+        code, ended = self._world.exits[pid]
+        self._observer.activity()
+        outcome = self._target.profile.outcome(code)
+        self._observer.state("SUCCESS" if outcome == "success" else "FAILED")
+        self._look()
+        link_bytes = None
+        if self._world.link is not None:
+            link_bytes = self._world.link.stats().up_bytes - self._base_up
+        if self._observer.left_out:
+            self._world.history.append("note", text=f"{self._observer.left_out} log records left out")
+        t0 = self._world.history.t0
+        self._world.history.append(
+            "job.end",
+            at=ended,
+            job=self._job,
+            returncode=code,
+            outcome=outcome,
+            timed_out=timed_out,
+            hung=hung,
+            silent_for=round(self._observer.silent_for, 3),
+            link_bytes=link_bytes,
+            grown=self._facts.bytes,
+            seconds=round(ended - started, 4),
+        )
+        return JobResult(
+            self._job,
+            code,
+            outcome,
+            started - t0,
+            ended - t0,
+            timed_out,
+            hung,
+            link_bytes,
+            self._observer.silent_for,
+        )
+
+    # -- watching ------------------------------------------------------------------------------
+
+    def _measure_start(self) -> None:
+        if self._world.link is not None:
+            self._base_up, _ = self._world.link.mark()
+        self._base_used = self._world.sandbox.usage(Place.REPOSITORY).used
+
+    def _watch(self) -> None:
+        """Wait for the next thing to happen, then look and step."""
+        close = self._needs_close_watch()
+        timeout = CLOSE_WATCH if close else EASY_WATCH
+        due = self._schedule.next_time()
+        if due is not None and self._facts.started:
+            timeout = min(timeout, max(0.0, due - (time.monotonic() - self._start)))
+        self._world.loop.pump(timeout)
+        self._world.poll_links()
+        self._look()
+        self._step()
+
+    def _needs_close_watch(self) -> bool:
+        full = any(self._faults[name].spec.kind == "disk.full" for name in self._schedule.active())
+        return full or (self._world.link is None and self._schedule.by_bytes())
+
+    def _look(self) -> None:
+        """Measure progress: bytes over the link, or growth of the repository's volume."""
+        if self._facts.started:
+            self._facts.now = time.monotonic() - self._start
+        watch_disk = self._world.link is None or any(
+            fault.spec.kind == "disk.full" for fault in self._faults.values()
+        )
+        total = 0
+        if watch_disk:
+            place = self._disk_place()
+            usage = self._world.sandbox.usage(place)
+            samples = self._ground.free_space
+            if not samples or samples[-1][2].free != usage.free or samples[-1][1] != place:
+                samples.append((self._world.history.now(), place, usage))
+                self._world.history.append("volume", place=place, free=usage.free, total=usage.total)
+            if self._world.link is None:
+                used = usage if place is Place.REPOSITORY else self._world.sandbox.usage(Place.REPOSITORY)
+                self._facts.bytes = max(self._facts.bytes, used.used - self._base_used)
+            total += usage.used
+        if self._world.link is not None:
+            stats = self._world.link.stats()
+            self._facts.bytes = max(self._facts.bytes, stats.up_bytes - self._base_up)
+            total += stats.up_bytes + stats.down_bytes
+        if total != self._last_total:
+            self._last_total = total
+            self._observer.progress()
+
+    def _disk_place(self) -> Place:
+        for fault in self._faults.values():
+            if fault.spec.kind == "disk.full":
+                return Place(fault.spec.place)
+        return Place.REPOSITORY
+
+    # -- triggers that stop the world at a byte ------------------------------------------------
+
+    def _rules(self) -> list[SyscallRule]:
+        rules = [rule for fault in self._faults.values() for rule in fault.rules()]
+        if self._local_hold is not None:
+            rules.append(
+                SyscallRule(
+                    PROGRESS,
+                    ("write",),
+                    (f"{self._ground.repository}/**",),
+                    "hold",
+                    skip=self._local_hold,
+                    times=1,
+                    measure="bytes",
+                    armed=True,
+                )
+            )
+        return rules
+
+    def _arm_progress(self) -> None:
+        threshold = self._schedule.threshold(self._facts)
+        if threshold is None or threshold == self._armed:
+            return
+        if self._world.link is not None:
+            self._key = self._world.link.arm(threshold, direction="up", action="hold", since="mark")
+            self._armed = threshold
+        elif not self._facts.started and "syscalls" in self._world.sandbox.capabilities:
+            self._local_hold = self._armed = threshold
+
+    def _on_link(self, event: Any) -> None:
+        self._observer.on_link(event)
+        if event.ev == "trigger" and event.data.get("arm") == self._key and self._armed is not None:
+            self._facts.bytes = max(self._facts.bytes, self._armed)
+            self._look()
+            self._step()
+            self._let_go()
+            self._arm_progress()
+
+    def _on_sandbox(self, event: Any) -> None:
+        self._observer.on_sandbox(event)
+        if event.kind == "syscall" and event.data.get("rule") == PROGRESS and self._armed is not None:
+            self._facts.bytes = max(self._facts.bytes, self._armed)
+            self._look()
+            self._step()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing may stay stopped by us."""
+        if self._armed is None:
+            return
+        if self._world.link is not None:
+            self._world.link.disarm(self._key)
+            self._world.link.release()
+        elif self._local_hold is not None:
+            self._world.sandbox.release(PROGRESS)
+        self._armed = None
+
+    # -- faults --------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        for action in self._schedule.step(self._facts):
+            fault = self._faults[action.name]
+            if action.what == "apply":
+                self._apply(fault)
+            else:
+                self._undo(fault)
+        self._facts.lines.clear()
+
+    def _event(self, fault: Fault[Any], status: str, detail: str = "") -> None:
+        self._world.history.append(
+            "fault",
+            name=fault.name,
+            fault=fault.spec.kind,
+            status=status,
+            mechanism=fault.mechanism,
+            detail=detail,
+        )
+
+    def _apply(self, fault: Fault[Any]) -> None:
+        self._event(fault, "applying")
+        fault.applied_at = self._world.history.now()
+        try:
+            detail = fault.apply()
+            fault.verify()
+        except (BackupChaosError, OSError) as error:
+            self._event(fault, "failed", str(error))
+            self._let_go()
+            raise HarnessBroken(f"fault {fault.name} could not be applied: {error}") from error
+        self._event(fault, "applied", detail)
+        if fault.spec.instant:
+            fault.undone_at = fault.applied_at
+
+    def _undo(self, fault: Fault[Any]) -> None:
+        self._event(fault, "undoing")
+        try:
+            fault.undone_at = self._world.history.now()
+            fault.undo()
+            fault.verify_undone()
+        except (BackupChaosError, OSError) as error:
+            self.failures.append(f"fault {fault.name} could not be undone: {error}")
+            self._event(fault, "failed", str(error))
+            return
+        self._event(fault, "undone")
+
+    def _heal(self) -> None:
+        """Undo what is still in force, the newest first, each even if another failed."""
+        self._let_go()
+        self._facts.ended = True
+        for action in reversed(self._schedule.step(self._facts)):
+            self._undo(self._faults[action.name])
+
+    # -- what is left of it --------------------------------------------------------------------
+
+    def leftovers(self) -> list[str]:
+        """Processes of the job that outlived it; they are ended, and told."""
+        import signal
+
+        sandbox = self._world.sandbox
+
+        def alive() -> list[Any]:
+            return [p for p in sandbox.processes() if p.role in {"target", "orphan"}]
+
+        self._world.loop.pump_until(lambda: not alive(), LINGER)
+        found = alive()
+        for process in found:
+            sandbox.signal(process.pid, signal.SIGKILL, tree=True)
+        if found and not self._world.loop.pump_until(lambda: not alive(), 5.0):
+            raise HarnessBroken("processes of the job survived SIGKILL")
+        return [f"{process.pid} {process.command[:120]}" for process in found]

@@ -1,0 +1,39 @@
+"""How a run is to be made, apart from its scenario and target."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from backupchaos.environments.base import Environment
+from backupchaos.history import Event
+
+Keep = Literal["never", "failed", "always"]
+LinkServer = Literal["auto", "embedded", "toxiproxy"]
+
+
+def new_seed() -> int:
+    """A seed short enough to type."""
+    return secrets.randbelow(10**6)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """``results`` is the directory under which each run gets a folder of its own.
+
+    ``control_cache`` holds, per target, source and repository, that the control restore was equal;
+    share one dictionary among the runs of a session.
+    """
+
+    environment: Environment
+    results: Path
+    seed: int = field(default_factory=new_seed)
+    keep: Keep = "never"
+    link_server: LinkServer = "auto"
+    scenario_file: str | None = None
+    reproduce: str = ""
+    progress: Callable[[Event], None] | None = None
+    control_cache: dict[str, bool] = field(default_factory=dict)

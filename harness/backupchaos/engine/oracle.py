@@ -1,0 +1,191 @@
+"""The restore oracle: manifests before, restores after, and what differs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from backupchaos.commands import Completed
+from backupchaos.engine.world import World
+from backupchaos.environments.base import Place
+from backupchaos.errors import HarnessBroken
+from backupchaos.results import RestoreResult
+from backupchaos.targets.base import Target
+from backupchaos.trees import Aspect, Comparison, Entry, ManifestReader, compare, compare_either
+from backupchaos.trees.entry import to_bytes
+
+SHOWN = 20
+
+
+class Manifest:
+    """A scan of a tree inside the sandbox, held in memory of the harness."""
+
+    def __init__(self, which: str, fd: int, summary: dict[str, Any]) -> None:
+        self.which = which
+        self._fd = fd
+        self.identity: str = summary["identity"]
+        self.entries: int = summary["entries"]
+        self.size: int = summary["size"]
+        self.errors: int = summary["errors"]
+        self.first_errors: list[Any] = list(summary.get("first_errors", ()))
+
+    @property
+    def path(self) -> str:
+        """Where it can be read."""
+        return f"/proc/self/fd/{self._fd}"
+
+    def without(self, paths: Iterable[str]) -> Iterator[Entry]:
+        """The entries, leaving out these paths (relative, as text)."""
+        left_out = {to_bytes(path) for path in paths}
+        return (entry for entry in ManifestReader(self.path) if entry.path not in left_out)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Oracle:
+    """Takes manifests and restores, and compares."""
+
+    def __init__(self, world: World, target: Target) -> None:
+        self._world = world
+        self._target = target
+        self._manifests: dict[str, Manifest] = {}
+
+    def scan(self, which: str, path: str) -> Manifest:
+        """Take a manifest of a directory inside; recorded in the history."""
+        fd = os.memfd_create(f"manifest {which}")
+        try:
+            summary = self._world.sandbox.call("scan_tree", fds=(fd,), root=path)
+        except BaseException:
+            os.close(fd)
+            raise
+        manifest = Manifest(which, fd, summary)
+        if which in self._manifests:
+            self._manifests[which].close()
+        self._manifests[which] = manifest
+        if manifest.errors and which in {"M1", "M2"}:
+            raise HarnessBroken(
+                f"the source cannot be read in full ({manifest.errors} entries), so no restore can be judged: "
+                f"{manifest.first_errors[:3]}"
+            )
+        self._world.history.append(
+            "manifest",
+            which=which,
+            identity=manifest.identity,
+            entries=manifest.entries,
+            bytes=manifest.size,
+            errors=manifest.errors,
+        )
+        return manifest
+
+    def __getitem__(self, which: str) -> Manifest:
+        return self._manifests[which]
+
+    def restore(
+        self,
+        which: str,
+        snapshot: str,
+        against: Manifest,
+        *,
+        also: Manifest | None = None,
+        excused: Iterable[str] = (),
+        timeout: float,
+    ) -> RestoreResult:
+        """Restore a snapshot into the emptied restore volume and compare it.
+
+        With ``also`` each path may be in either manifest's version. ``excused`` paths are left out on
+        both sides: the job said that it could not read them.
+        """
+        world = self._world
+        world.sandbox.call("remove_tree", path=world.path(Place.RESTORE))
+        done = world.run(
+            self._target.restore(world.workspace, snapshot), what=f"restore {which}", timeout=timeout
+        )
+        comparison = self._compare(which, against, also, tuple(excused), done)
+        world.sandbox.call("remove_tree", path=world.path(Place.RESTORE))
+        if comparison.vacuous and against.entries:
+            return self.not_restored(which, snapshot, "nothing could be compared in the aspects promised")
+        # Whatever the comparison calls unequal must show in a count: its root, or what it could not read.
+        different = comparison.different
+        if not comparison.equal and not (different or comparison.missing or comparison.extra):
+            different = 1
+        result = RestoreResult(
+            which=which,
+            snapshot=snapshot,
+            performed=True,
+            returncode=done.returncode if not done.timed_out else -9,
+            identical=comparison.identical,
+            different=different,
+            missing=comparison.missing,
+            extra=comparison.extra,
+            expected=comparison.expected,
+            differences=tuple(str(difference)[:400] for difference in comparison.first),
+            aspects=tuple(comparison.per_aspect),
+            manifest=against.identity,
+            duration=round(done.duration, 4),
+        )
+        world.history.append("restore", **asdict(result))
+        return result
+
+    def _compare(
+        self, which: str, against: Manifest, also: Manifest | None, excused: tuple[str, ...], done: Completed
+    ) -> Comparison:
+        root = self._target.restored_root(self._world.workspace)
+        if not _exists(self._world, root):
+            # Nothing at all came back; an empty tree is what it amounts to.
+            root = self._world.path(Place.RESTORE)
+        actual = self.scan(f"restore.{which}", root)
+        profile = self._target.profile
+        aspects = set(profile.aspects)
+        granularity = profile.mtime_granularity_ns
+        if also is not None:
+            aspects -= {Aspect.HARDLINKS, Aspect.ROOT}
+            return compare_either(
+                also.path, against.path, actual.path, aspects, SHOWN, mtime_granularity_ns=granularity
+            )
+        if excused:
+            # A directory that an excused path lies in may have another time.
+            aspects -= {Aspect.ROOT, Aspect.DIR_MTIME}
+            return compare(
+                against.without(excused),
+                actual.without(excused),
+                aspects,
+                SHOWN,
+                mtime_granularity_ns=granularity,
+            )
+        return compare(against.path, actual.path, aspects, SHOWN, mtime_granularity_ns=granularity)
+
+    def not_restored(self, which: str, snapshot: str | None, reason: str) -> RestoreResult:
+        """Record that a restore could not be made, and why."""
+        result = RestoreResult(which, snapshot, performed=False, returncode=None, reason=reason)
+        self._world.history.append("restore", **asdict(result))
+        return result
+
+    def unchanged(self, which: str, path: str) -> None:
+        """Raise ``HarnessBroken`` if a tree is no longer what its manifest says."""
+        before = self._manifests[which]
+        now = self.scan(f"{which}.again", path)
+        if now.identity != before.identity:
+            first = compare(before.path, now.path, limit=3).first
+            raise HarnessBroken(
+                f"the source changed during the run, so nothing can be said: {'; '.join(map(str, first))}"
+            )
+
+    def close(self) -> None:
+        """Give the memory back; idempotent."""
+        for manifest in self._manifests.values():
+            manifest.close()
+        self._manifests.clear()
+
+
+def _exists(world: World, path: str) -> bool:
+    try:
+        world.sandbox.call("stat", path=path)
+    except OSError:
+        return False
+    return True

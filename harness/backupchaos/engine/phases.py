@@ -1,0 +1,277 @@
+"""The eight phases of a run, in order: each does one thing to the world and records it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from backupchaos.engine.jobs import JobRun
+from backupchaos.engine.oracle import Oracle
+from backupchaos.engine.world import World
+from backupchaos.environments.base import Place
+from backupchaos.errors import HarnessBroken
+from backupchaos.faults.base import Fault, Ground
+from backupchaos.faults.registry import make_fault
+from backupchaos.model.expectations import TRANSITIONS
+from backupchaos.model.scenario import Scenario
+from backupchaos.results import JobResult
+from backupchaos.targets.base import Target
+
+TEMPORARY = re.compile(
+    r"(?:^|[./_-])(?:tmp|temp|partial|part|incomplete)(?:[./_-]|\d|$)|-tmp-|\.lock$|(?:^|/)locks?/", re.I
+)
+"""Names that look like something a dead job left in a repository."""
+TOOL_TIMEOUT = 300.0
+
+
+class ControlFailed(Exception):
+    """The job without any fault did not do its work; the run says nothing about the fault."""
+
+
+class Phases:
+    """One run, step by step; the order of calls is the run loop's."""
+
+    def __init__(self, world: World, target: Target, scenario: Scenario, seed: int, ground: Ground) -> None:
+        self.world = world
+        self.target = target
+        self.scenario = scenario
+        self.seed = seed
+        self.ground = ground
+        self.oracle = Oracle(world, target)
+        self.faults: dict[str, Fault[Any]] = {}
+        self.new_bytes = scenario.source.new
+        self.first: list[str] = []
+        self.listed: list[str] = []
+        self._residue: dict[str, set[str]] = {}
+
+    def phase(self, name: str) -> None:
+        """Say which phase begins."""
+        self.world.history.append("phase", name=name)
+
+    # -- prepare and control -------------------------------------------------------------------
+
+    def init_repository(self) -> None:
+        """Create the repository; raises ``ControlFailed`` with the tool's own words."""
+        for command in self.target.init(self.world.workspace):
+            done = self.world.run(command, what="init")
+            if not done.ok:
+                raise ControlFailed(
+                    f"creating the repository failed (exit {done.returncode}): {_last_words(done)}"
+                )
+
+    def make_faults(self) -> None:
+        """Bind the scenario's faults to mechanisms; raises ``MissingCapability``."""
+        self.faults = {
+            name: make_fault(name, spec, self.ground) for name, spec in self.scenario.faults.items()
+        }
+
+    @property
+    def drop_dac(self) -> bool:
+        """All jobs of a run have the same capabilities, or the control would prove nothing."""
+        return any(fault.drop_dac for fault in self.faults.values())
+
+    def control(self, *, restore: bool) -> None:
+        """Job 1 without a fault: it must succeed, and restore to M1."""
+        self.oracle.scan("M1", self.world.path(Place.SOURCE))
+        job = self._job("control").run()
+        if job.outcome != "success":
+            raise ControlFailed(
+                f"the job without any fault ended with {job.outcome} (exit {job.returncode}): {self._words('control')}"
+            )
+        self.first = self.snapshots("control")
+        if self.target.profile.history and not self.first:
+            raise ControlFailed("the job without any fault succeeded, but its tool lists no snapshot")
+        if restore:
+            name = self.first[-1] if self.first else "latest"
+            result = self.oracle.restore("control", name, self.oracle["M1"], timeout=TOOL_TIMEOUT)
+            if not result.equal:
+                shown = "; ".join(result.differences[:3]) or f"restore exits {result.returncode}"
+                raise ControlFailed(f"without any fault the restore already differs from the source: {shown}")
+        self._residue = self._listing()
+
+    def change(self) -> None:
+        """The source changes, as sources do between two jobs; manifest M2."""
+        source = self.scenario.source
+        summary = self.world.sandbox.call(
+            "change_tree",
+            root=self.world.path(Place.SOURCE),
+            spec={},
+            seed=self.seed,
+            fraction=source.change,
+            new_bytes=source.new,
+        )
+        self.new_bytes = max(1, summary["new_bytes"])
+        fresh = {path for kind in ("new", "edited", "grown") for path in summary[kind]}
+        entries = self.world.sandbox.call("list_files", root=self.world.path(Place.SOURCE))["entries"]
+        self.ground.fresh = [
+            (path, size) for path, kind, size, *_ in entries if path in fresh and kind == "file" and size
+        ]
+        self.world.history.append("change", new_bytes=self.new_bytes, fresh=len(self.ground.fresh))
+        self.oracle.scan("M2", self.world.path(Place.SOURCE))
+
+    # -- fault ---------------------------------------------------------------------------------
+
+    def fault(self) -> JobResult:
+        """Job 2 under the schedule. Afterwards every fault is undone."""
+        for fault in self.faults.values():
+            fault.prepare()
+            self.world.history.append(
+                "cause", name=fault.name, pattern=fault.cause_pattern(), paths=list(fault.paths())
+            )
+        run = self._job("fault", self.faults)
+        job = run.run()
+        if run.failures:
+            raise HarnessBroken("; ".join(run.failures))
+        self._ask_states("fault")
+        self.world.history.append("residue", when="after the job", processes=run.leftovers(), files=[])
+        return job
+
+    def _job(self, name: str, faults: Mapping[str, Fault[Any]] | None = None) -> JobRun:
+        return JobRun(
+            self.world,
+            self.target,
+            self.scenario,
+            name,
+            self.ground,
+            faults=faults,
+            expected_bytes=self.new_bytes,
+            drop_dac=self.drop_dac,
+        )
+
+    def _ask_states(self, job: str) -> None:
+        """A target that keeps its own job state is asked for it."""
+        command = self.target.states(self.world.workspace)
+        if command is None:
+            return
+        done = self.world.run(command, what="states")
+        try:
+            changes = self.target.parse_states(done)
+        except ValueError as error:
+            self.world.history.append("note", text=f"the job's states were not understood: {error}")
+            return
+        import time
+
+        offset = time.time() - self.world.history.now()
+        for state, when in changes:
+            self.world.history.append(
+                "state",
+                job=job,
+                state=state if state in TRANSITIONS else str(state)[:40],
+                source="job",
+                entered=round(when - offset, 3),
+            )
+
+    # -- verify what was claimed, recover, verify the rest -------------------------------------
+
+    def verify_claim(self, job: JobResult, claims_success: bool) -> None:
+        """Restore what job 2 claims, before any other job can cover it up."""
+        oracle, profile = self.oracle, self.target.profile
+        after = self.snapshots("after")
+        self.listed = after
+        fresh = [name for name in after if name not in self.first]
+        claims = claims_success or job.outcome == "partial"
+        excused = [] if claims_success else [p for fault in self.faults.values() for p in fault.paths()]
+        if not profile.history:
+            if claims:
+                oracle.restore("newest", "latest", oracle["M2"], excused=excused, timeout=TOOL_TIMEOUT)
+            else:
+                oracle.restore("mirror", "latest", oracle["M2"], also=oracle["M1"], timeout=TOOL_TIMEOUT)
+            return
+        if claims and not fresh:
+            oracle.not_restored("newest", None, "no new snapshot is listed")
+        elif claims:
+            oracle.restore("newest", fresh[-1], oracle["M2"], excused=excused, timeout=TOOL_TIMEOUT)
+        elif fresh:
+            # Nobody claimed it, but the next person who restores "the newest" will get it.
+            oracle.restore("unclaimed", fresh[-1], oracle["M2"], timeout=TOOL_TIMEOUT)
+
+    def recover(self) -> None:
+        """Job 3 without a fault; an unlock first only where the scenario allows it."""
+        if self.scenario.recover.unlock:
+            command = self.target.unlock(self.world.workspace)
+            if command is not None:
+                self.world.run(command, what="unlock")
+        run = self._job("recovery")
+        job = run.run()
+        run.leftovers()
+        if job.outcome != "success":
+            return
+        before, self.listed = self.listed, self.snapshots("after recovery")
+        fresh = [name for name in self.listed if name not in before]
+        if not self.target.profile.history:
+            self.oracle.restore("recovered", "latest", self.oracle["M2"], timeout=TOOL_TIMEOUT)
+        elif fresh:
+            self.oracle.restore("recovered", fresh[-1], self.oracle["M2"], timeout=TOOL_TIMEOUT)
+        else:
+            self.oracle.not_restored("recovered", None, "no new snapshot is listed")
+
+    def verify(self) -> None:
+        """The older snapshot, the tool's own check, residue, and that the source itself stood still."""
+        if self.target.profile.history:
+            name = self.first[-1]
+            if name in self.listed or name in self.snapshots("once more"):
+                self.oracle.restore("older", name, self.oracle["M1"], timeout=TOOL_TIMEOUT)
+            else:
+                self.oracle.not_restored("older", name, "lost: the snapshot is no longer listed")
+        command = self.target.check(self.world.workspace)
+        if command is not None:
+            done = self.world.run(command, what="check", timeout=TOOL_TIMEOUT)
+            self.world.history.append(
+                "check.tool", returncode=done.returncode, words="" if done.ok else _last_words(done)
+            )
+        now = self._listing()
+        left = [
+            f"{place}: {name}"
+            for place, names in now.items()
+            for name in sorted(names - self._residue.get(place, set()))
+        ]
+        self.world.history.append("residue", when="at the end", processes=[], files=left[:50])
+        self.oracle.unchanged("M2", self.world.path(Place.SOURCE))
+
+    def prove_bites(self) -> None:
+        """Ask every fault for its proof, once everything that could show one has happened."""
+        for fault in self.faults.values():
+            proof = fault.bite() if fault.applied_at is not None else []
+            self.world.history.append("bite", name=fault.name, proof=proof)
+
+    # -- helpers -------------------------------------------------------------------------------
+
+    def snapshots(self, when: str) -> list[str]:
+        """What the tool lists; an unreadable list is an empty one, and recorded."""
+        command = self.target.snapshots(self.world.workspace)
+        if command is None:
+            return []
+        done = self.world.run(command, what=f"list {when}")
+        names: list[str] = []
+        problem = "" if done.ok else f"exit {done.returncode}: {_last_words(done)}"
+        if done.ok:
+            try:
+                names = self.target.parse_snapshots(done)
+            except ValueError as error:
+                problem = f"not understood: {error}"
+        self.world.history.append("snapshots", when=when, names=names, problem=problem)
+        return names
+
+    def _listing(self) -> dict[str, set[str]]:
+        """Names that a dead job could have left: all of the temp volume, tell-tale ones elsewhere."""
+        found: dict[str, set[str]] = {}
+        for place in (Place.TEMP, Place.REPOSITORY):
+            listing = self.world.sandbox.call("list_files", root=self.world.path(place))
+            names = [entry[0] for entry in listing["entries"]]
+            if place is Place.REPOSITORY:
+                names = [name for name in names if TEMPORARY.search(name)]
+            found[str(place)] = set(names)
+        return found
+
+    def _words(self, job: str) -> str:
+        errors = [
+            e["text"] for e in self.world.history.of("log") if e["job"] == job and e["level"] == "error"
+        ]
+        every = [e["text"] for e in self.world.history.of("log") if e["job"] == job]
+        return "; ".join((errors or every)[-3:])[:600] or "it printed nothing"
+
+
+def _last_words(done: Any) -> str:
+    lines = [line.strip() for line in done.output.splitlines() if line.strip()]
+    return " / ".join(lines[-3:])[:500] or "it printed nothing"

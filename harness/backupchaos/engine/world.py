@@ -1,0 +1,218 @@
+"""The world of one run: sandbox, service, links, and how to run a command in it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from backupchaos.commands import Command, Completed
+from backupchaos.engine.loop import Loop, OutputPipe
+from backupchaos.environments.base import Place, Role, Sandbox, SandboxEvent, SyscallRule
+from backupchaos.errors import HarnessBroken
+from backupchaos.history import History
+from backupchaos.targets.base import Workspace
+
+if TYPE_CHECKING:
+    from backupchaos.links.links import Link, Links
+
+GRACE = 5.0
+"""Seconds between TERM and KILL."""
+
+
+class World:
+    """Everything a run made. ``link`` and ``service_pid`` are None for a local repository."""
+
+    def __init__(self, sandbox: Sandbox, history: History) -> None:
+        self.sandbox = sandbox
+        self.history = history
+        self.loop = Loop()
+        self.links: Links | None = None
+        self.link: Link | None = None
+        self.service_pid: int | None = None
+        self.service_lines: list[str] = []
+        self.workspace: Workspace
+        self.exits: dict[int, tuple[int, float]] = {}
+        self._outputs: list[OutputPipe] = []
+        self._sandbox_listeners: list[Callable[[SandboxEvent], None]] = []
+        self._link_listeners: list[Callable[[Any], None]] = []
+        self.loop.add(sandbox.fileno(), self._on_sandbox)
+
+    def use_links(self, links: Links) -> None:
+        """Listen to the links from now on."""
+        self.links = links
+        self.loop.add(links.fileno(), self.poll_links)
+
+    def on_sandbox(self, callback: Callable[[SandboxEvent], None]) -> Callable[[], None]:
+        """Hear of sandbox events; returns the function that stops it."""
+        self._sandbox_listeners.append(callback)
+        return lambda: self._sandbox_listeners.remove(callback)
+
+    def on_link(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Hear of link events; returns the function that stops it."""
+        self._link_listeners.append(callback)
+        return lambda: self._link_listeners.remove(callback)
+
+    def _on_sandbox(self) -> None:
+        for event in self.sandbox.events():
+            if event.kind == "exit":
+                self.exits[event.data["pid"]] = (event.data["returncode"], event.t)
+            elif event.kind == "syscall":
+                self.history.append("syscall", at=event.t, **event.data)
+            else:
+                self.history.append("note", at=event.t, text=str(event.data.get("message", event.data)))
+            for listener in tuple(self._sandbox_listeners):
+                listener(event)
+
+    def poll_links(self) -> None:
+        """Take over what the links have reported."""
+        if self.links is None:
+            return
+        for event in self.links.events():
+            self.history.append(
+                "link", at=event.t, link=event.link, ev=event.ev, conn=event.conn, **event.data
+            )
+            for listener in tuple(self._link_listeners):
+                listener(event)
+
+    def path(self, place: Place) -> str:
+        """Where a volume is, inside."""
+        return self.sandbox.path(place)
+
+    def start_service(self, command: Command, on_line: Callable[[str], None] | None = None) -> int:
+        """Start a server and keep reading what it prints; returns its pid."""
+
+        def line(text: str) -> None:
+            if len(self.service_lines) < 5000:
+                self.service_lines.append(text)
+                self.history.append("service", text=text[:2000])
+            if on_line is not None:
+                on_line(text)
+
+        output = OutputPipe(self.loop, line, command.secrets, head=64 * 1024)
+        self._outputs.append(output)
+        pid = self.sandbox.spawn(command, role="service", stdout=output.write_end, stderr=output.write_end)
+        output.started()
+        return pid
+
+    def run(
+        self,
+        command: Command,
+        *,
+        what: str,
+        timeout: float = 120.0,
+        role: Role = "tool",
+        drop_dac: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run a short command to its end (restore, list, check); never raises for what it does.
+
+        At the timeout its process tree gets TERM, then KILL.
+        """
+        if env:
+            command = Command(
+                command.argv, {**command.env, **env}, command.cwd, command.stdin, command.secrets
+            )
+        out = OutputPipe(self.loop, lambda _: None, command.secrets)
+        err = OutputPipe(self.loop, lambda _: None, command.secrets)
+        started = time.monotonic()
+        try:
+            pid = self.spawn(command, role, out, err, drop_dac=drop_dac)
+            timed_out = not self.loop.pump_until(lambda: pid in self.exits, timeout)
+            if timed_out:
+                self.end(pid)
+            self.finish_output(out, err)
+        finally:
+            out.close()
+            err.close()
+        code, ended = self.exits[pid]
+        text, errors = (_hide(pipe.capture.text(), command.secrets) for pipe in (out, err))
+        done = Completed(
+            command,
+            code,
+            text,
+            errors,
+            ended - started,
+            timed_out,
+            out.capture.truncated or err.capture.truncated,
+        )
+        self.history.append(
+            "command",
+            what=what,
+            argv=command.display(),
+            returncode=code,
+            seconds=round(done.duration, 4),
+            timed_out=timed_out,
+            output=(done.stdout[-1500:] + done.stderr[-2500:]) if not done.ok else "",
+        )
+        return done
+
+    def spawn(
+        self,
+        command: Command,
+        role: Role,
+        out: OutputPipe,
+        err: OutputPipe,
+        *,
+        rules: Sequence[SyscallRule] = (),
+        drop_dac: bool = False,
+    ) -> int:
+        """Start a command with its outputs connected."""
+        stdin: int | None = None
+        if command.stdin:
+            stdin = os.memfd_create("stdin")
+            os.write(stdin, command.stdin)
+            os.lseek(stdin, 0, os.SEEK_SET)
+        try:
+            pid = self.sandbox.spawn(
+                command,
+                role=role,
+                stdout=out.write_end,
+                stderr=err.write_end,
+                stdin=stdin,
+                rules=rules,
+                drop_dac=drop_dac,
+            )
+        finally:
+            if stdin is not None:
+                os.close(stdin)
+        out.started()
+        err.started()
+        return pid
+
+    def finish_output(self, *outputs: OutputPipe) -> None:
+        """Read to the end of the outputs; a daemon that keeps them open is not waited for."""
+        self.loop.pump_until(lambda: all(output.eof for output in outputs), 0.3)
+        for output in outputs:
+            output.drain()
+
+    def end(self, pid: int) -> None:
+        """TERM, grace, KILL for a whole process tree; raises ``HarnessBroken`` if it survives."""
+        import signal
+
+        self.sandbox.signal(pid, signal.SIGTERM, tree=True)
+        if self.loop.pump_until(lambda: pid in self.exits, GRACE):
+            return
+        self.sandbox.signal(pid, signal.SIGKILL, tree=True)
+        if not self.loop.pump_until(lambda: pid in self.exits, GRACE):
+            raise HarnessBroken(f"process {pid} survived SIGKILL for {GRACE:g} s")
+
+    def close(self) -> None:
+        """Destroy the sandbox and everything in it; idempotent."""
+        if self.links is not None:
+            self.loop.remove(self.links.fileno())
+            self.links.close()
+            self.links = None
+        for output in self._outputs:
+            output.close()
+        self._outputs.clear()
+        self.loop.close()
+        self.sandbox.close()
+
+
+def _hide(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        if len(secret) >= 4:
+            text = text.replace(secret, "•••")
+    return text

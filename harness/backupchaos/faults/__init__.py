@@ -1,0 +1,1 @@
+"""The mechanisms behind the faults: apply, verify, undo, verify undone, and proof of bite."""

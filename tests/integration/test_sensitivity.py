@@ -1,0 +1,96 @@
+"""Check the checker: every planted misbehaviour is reported, and nothing on the honest job."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backupchaos.engine.run import Run
+from backupchaos.results import Verdict
+from backupchaos_reference.misbehaviour import CATALOGUE
+from backupchaos_targets.reference import ReferenceTarget
+
+
+def _load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+worlds = _load("worlds")
+pytestmark = [pytest.mark.needs("namespaces", "seccomp"), pytest.mark.slow]
+
+PLANTED = {
+    "swallow_enospc": ("full", {"honest"}),
+    "exit_zero_after_giving_up": ("gone", {"honest"}),
+    "never_retry": ("cut", {"outcome"}),
+    "retry_forever": ("gone", {"bounded"}),
+    "retry_without_backoff": ("gone", {"backoff"}),
+    "retry_decreasing_backoff": ("gone", {"backoff"}),
+    "retry_permission_errors": ("denied", {"retries"}),
+    "claims_retry_without_trying": ("gone", {"retries_real"}),
+    "hang_on_dead_link": ("dead", {"bounded"}),
+    "ignores_term": ("terminated", {"outcome"}),
+    "skip_unreadable_silently": ("denied", {"honest"}),
+    "truncate_last_file": ("normal", {"control"}),
+    "drop_empty_directory": ("normal", {"control"}),
+    "drop_mode": ("normal", {"control"}),
+    "drop_mtime": ("normal", {"control"}),
+    "drop_xattrs": ("normal", {"control"}),
+    "drop_hard_links": ("normal", {"control"}),
+    "fill_holes": ("normal", {"control"}),
+    "drop_odd_names": ("normal", {"control"}),
+    "stale_content": ("normal", {"honest"}),
+    "corrupt_previous_snapshot": ("normal", {"no_collateral"}),
+    "delete_old_snapshots_on_full_disk": ("full", {"no_collateral"}),
+    "manifest_first": ("killed", {"honest.listed"}),
+    "success_before_durable": ("killed_at_success", {"honest"}),
+    "leave_temp_files": ("normal", {"clean"}),
+    "leave_lock": ("denied", {"recoverable"}),
+    "leave_child_process": ("normal", {"clean"}),
+    "no_error_log": ("denied", {"loud"}),
+    "no_trace_id": ("normal", {"log.fields"}),
+    "no_status_code": ("normal", {"log.fields"}),
+    "binary_log": ("normal", {"log.fields"}),
+    "illegal_transition": ("normal", {"transitions"}),
+    "wrong_exit_code_on_failure": ("denied", {"honest"}),
+    "check_always_ok": ("rotten", {"check"}),
+    "restore_succeeds_on_damage": ("rotten", {"no_collateral"}),
+}
+"""Misbehaviour -> (the world that brings it to light, ids of rows that must fail)."""
+UNJUDGED = {"huge_log"}
+"""Hard on the harness, but no broken promise: its own test is in test_hostile_targets."""
+
+
+def failing(run: Run) -> set[str]:
+    return {check.id for check in run.checks if check.verdict is Verdict.FAIL}
+
+
+def explain(run: Run) -> str:
+    rows = [f"{c.verdict} {c.id}: {c.expected} | {c.observed}" for c in run.checks]
+    return json.dumps([run.result.headline, *rows], indent=1)
+
+
+def test_every_misbehaviour_has_a_world() -> None:
+    assert set(CATALOGUE) == set(PLANTED) | UNJUDGED
+
+
+@pytest.mark.parametrize("name", sorted(PLANTED))
+def test_a_planted_misbehaviour_is_reported(name: str, run_here: Callable[..., Run]) -> None:
+    world, rows = PLANTED[name]
+    run = run_here(worlds.WORLDS[world], ReferenceTarget(misbehave=(name,), extra_env=worlds.FAST))
+    assert run.verdict is Verdict.FAIL, explain(run)
+    assert rows <= failing(run), explain(run)
+
+
+@pytest.mark.parametrize("world", sorted(worlds.WORLDS))
+def test_the_honest_job_is_not_accused(world: str, run_here: Callable[..., Run]) -> None:
+    run = run_here(worlds.WORLDS[world], ReferenceTarget(extra_env=worlds.FAST))
+    assert run.verdict is Verdict.PASS, explain(run)

@@ -1,0 +1,254 @@
+"""Every check is shown a run that it must fail, and one that it must not."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backupchaos.checks import judge
+from backupchaos.checks.table import growing, normalise
+from backupchaos.results import CheckResult, Verdict
+
+
+def _load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+cases = _load("cases")
+Story, restored = cases.Story, cases.restored
+
+
+def rows(story: Any) -> dict[str, CheckResult]:
+    return {result.id: result for result in judge.evaluate(story.case())}
+
+
+def verdicts(story: Any) -> dict[str, Verdict]:
+    return {identity: result.verdict for identity, result in rows(story).items()}
+
+
+def bad(story: Any) -> set[str]:
+    return {identity for identity, verdict in verdicts(story).items() if verdict is not Verdict.PASS}
+
+
+EXPECT = {
+    "outcome": "success",
+    "states": ["PENDING", "RUNNING", "RETRYING", "RUNNING", "SUCCESS"],
+    "retries": (1, 3),
+    "log": [{"level": "warning", "matches": "retry"}],
+    "within": 60.0,
+}
+
+
+def test_an_honest_run_passes() -> None:
+    story = Story(expect=EXPECT, envelope="must_survive")
+    assert bad(story) == set()
+    assert judge.overall(judge.evaluate(story.case())) is Verdict.PASS
+
+
+def test_an_honest_failure_passes() -> None:
+    story = Story(expect={"outcome": "failure"}, envelope="must_fail_loudly").fails()
+    assert bad(story) == set()
+
+
+Spoil = Callable[[Any], object]
+SPOILT: dict[str, tuple[Spoil, str, Verdict]] = {
+    "a claim whose restore differs": (
+        lambda s: s.restores.__setitem__(0, restored("newest", different=1)), "honest", Verdict.FAIL),
+    "a claim whose restore exits 1": (
+        lambda s: s.restores.__setitem__(0, replace(restored("newest"), returncode=1)), "honest", Verdict.FAIL),
+    "a claim without a snapshot": (
+        lambda s: s.restores.__setitem__(
+            0, replace(restored("newest"), performed=False, reason="no new snapshot is listed")), "honest", Verdict.FAIL),
+    "a claim that could not be restored by us": (
+        lambda s: s.restores.pop(0), "honest", Verdict.UNVERIFIED),
+    "an older snapshot that differs": (
+        lambda s: s.restores.__setitem__(1, restored("older", missing=2)), "no_collateral", Verdict.FAIL),
+    "an older snapshot that is gone": (
+        lambda s: s.restores.__setitem__(
+            1, replace(restored("older"), performed=False, reason="lost: no longer listed")), "no_collateral", Verdict.FAIL),
+    "no look at the older snapshot": (
+        lambda s: s.restores.pop(1), "no_collateral", Verdict.UNVERIFIED),
+    "a recovery that fails": (
+        lambda s: setattr(s, "recovery", ("failure", 1)), "recoverable", Verdict.FAIL),
+    "a recovery whose restore differs": (
+        lambda s: s.restores.__setitem__(2, restored("recovered", extra=1)), "recoverable", Verdict.FAIL),
+    "a file left behind": (lambda s: s.residue.append("repository: x.tmp"), "clean", Verdict.FAIL),
+    "a job past its deadline": (lambda s: setattr(s, "timed_out", True), "bounded", Verdict.FAIL),
+    "a silent job": (lambda s: setattr(s, "hung", True), "bounded", Verdict.FAIL),
+    "the wrong outcome": (lambda s: s.fails(), "outcome", Verdict.FAIL),
+    "the wrong states": (
+        lambda s: setattr(s, "states", ["PENDING", "RUNNING", "SUCCESS"]), "states", Verdict.FAIL),
+    "no states": (lambda s: setattr(s, "states", []), "states", Verdict.UNVERIFIED),
+    "an illegal transition": (
+        lambda s: setattr(s, "states", ["PENDING", "SUCCESS"]), "transitions", Verdict.FAIL),
+    "a state after the end": (
+        lambda s: s.states.append("FAILED"), "transitions", Verdict.FAIL),
+    "a state that contradicts the exit code": (
+        lambda s: setattr(s, "states", ["PENDING", "RUNNING", "FAILED"]), "final_state", Verdict.FAIL),
+    "no retry": (lambda s: s.retries.clear(), "retries", Verdict.FAIL),
+    "too many retries": (
+        lambda s: s.retries.extend(("log", 3.0 + n) for n in range(5)), "retries", Verdict.FAIL),
+    "retries that never reach the link": (
+        lambda s: setattr(s, "retries", [("log", 2.0), ("log", 3.0)]), "retries_real", Verdict.FAIL),
+    "no such log record": (lambda s: s.log.pop(), "log.1", Verdict.FAIL),
+    "a record without a trace id": (lambda s: setattr(s, "trace", None), "log.fields", Verdict.FAIL),
+    "a check that finds damage": (lambda s: setattr(s, "check", 1), "check", Verdict.FAIL),
+    "a fault without proof": (lambda s: s.proof.clear(), "bite.cut", Verdict.INVALID),
+    "a fault that never started": (lambda s: setattr(s, "fault_status", ()), "bite.cut", Verdict.INVALID),
+    "a fault that could not be undone": (
+        lambda s: setattr(s, "fault_status", ("applied", "failed")), "bite.cut", Verdict.INVALID),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_each_flaw_is_seen(name: str) -> None:
+    spoil, identity, verdict = SPOILT[name]
+    story = Story(expect=EXPECT)
+    spoil(story)
+    assert verdicts(story)[identity] is verdict
+    assert judge.overall(judge.evaluate(story.case())) is not Verdict.PASS
+
+
+def test_a_failure_without_an_error_record_is_silent() -> None:
+    story = Story().fails()
+    story.log = [("info", "connection lost")]
+    assert verdicts(story)["loud"] is Verdict.FAIL
+
+
+def test_an_error_record_that_names_another_cause_is_not_loud() -> None:
+    story = Story().fails()
+    story.log = [("error", "something happened")]
+    assert verdicts(story)["loud"] is Verdict.FAIL
+
+
+def test_a_killed_job_whose_own_state_says_success_claims_it() -> None:
+    story = Story().fails(-9)
+    story.states = ["PENDING", "RUNNING", "SUCCESS"]
+    case = story.case()
+    assert case.claims_success
+    assert verdicts(story)["honest"] is Verdict.UNVERIFIED
+
+
+def test_a_partial_job_owes_all_but_what_it_names() -> None:
+    story = Story()
+    story.returncode, story.outcome = 3, "partial"
+    story.states = ["PENDING", "RUNNING", "FAILED"]
+    story.log.append(("error", "connection lost"))
+    assert bad(story) == set()
+    story.restores[0] = restored("newest", missing=1)
+    assert verdicts(story)["honest"] is Verdict.FAIL
+
+
+def test_a_snapshot_left_by_a_failed_job_must_not_mislead() -> None:
+    story = Story().fails()
+    story.restores.append(restored("unclaimed", missing=3))
+    assert verdicts(story)["honest.listed"] is Verdict.FAIL
+    story.restores[-1] = replace(restored("unclaimed", missing=3), returncode=1)
+    assert verdicts(story)["honest.listed"] is Verdict.FAIL
+    story.restores[-1] = restored("unclaimed")
+    assert verdicts(story)["honest.listed"] is Verdict.PASS
+
+
+def test_loud_damage_is_accepted_where_the_scenario_says_so() -> None:
+    story = Story(expect={"restore": "loud", "older": "loud", "check": "fails"})
+    story.restores[0] = replace(restored("newest", missing=1), returncode=1)
+    story.restores[1] = replace(restored("older", missing=1), returncode=1)
+    story.check = 1
+    assert bad(story) == set()
+    story.restores[0] = restored("newest", different=1)
+    story.check = 0
+    assert {"honest", "check"} <= bad(story)
+
+
+def test_a_torn_mirror_is_collateral_damage() -> None:
+    story = Story().fails()
+    story.profile = replace(cases.PROFILE, history=False)
+    story.restores = [restored("mirror"), restored("recovered")]
+    assert bad(story) == set()
+    story.restores[0] = restored("mirror", different=1)
+    assert verdicts(story)["no_collateral"] is Verdict.FAIL
+
+
+def test_a_waived_law_is_not_judged() -> None:
+    story = Story(waive={"clean": "we know"})
+    story.residue.append("x")
+    assert "clean" not in rows(story)
+
+
+def test_the_name_of_the_faulted_file_stands_for_path() -> None:
+    story = Story(expect={"log": [{"level": "error", "matches": "{path}"}]})
+    story.log.append(("error", "cannot open data/locked.db"))
+    assert verdicts(story)["log.1"] is Verdict.PASS
+    story.log[-1] = ("error", "cannot open data/other.db")
+    assert verdicts(story)["log.1"] is Verdict.FAIL
+
+
+def test_a_crashing_check_is_unverified_and_never_green(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> list[CheckResult]:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(judge, "LAWS", (broken,))
+    monkeypatch.setattr(judge, "TABLE", ())
+    results = judge.evaluate(Story().case())
+    assert results[-1].verdict is Verdict.UNVERIFIED
+    assert "boom" in results[-1].observed
+    assert judge.overall(results) is Verdict.UNVERIFIED
+
+
+def test_no_rows_is_not_green() -> None:
+    assert judge.overall([]) is Verdict.UNVERIFIED
+
+
+def test_invalid_outranks_fail_outranks_unverified() -> None:
+    def result(verdict: Verdict) -> CheckResult:
+        return CheckResult("a", "a", "", "", verdict)
+
+    every = [result(v) for v in (Verdict.PASS, Verdict.UNVERIFIED, Verdict.FAIL, Verdict.INVALID)]
+    assert judge.overall(every) is Verdict.INVALID
+    assert judge.overall(every[:3]) is Verdict.FAIL
+    assert judge.overall(every[:2]) is Verdict.UNVERIFIED
+
+
+def test_silent_data_loss_has_its_own_name() -> None:
+    story = Story()
+    story.restores[0] = restored("newest", missing=3)
+    case = story.case()
+    results = judge.evaluate(case)
+    assert judge.severity(case, results) == "data_loss"
+    headline, paragraph = judge.words(case, "tool", Verdict.FAIL, results)
+    assert "SILENT DATA LOSS" in headline
+    assert "3 missing of 5" in headline
+    assert "1 connection cut" in paragraph
+
+
+@pytest.mark.parametrize(
+    ("gaps", "grows"),
+    [
+        ([0.25, 0.5, 1.0, 2.0], True),
+        ([0.3, 0.28, 0.9, 2.1], True),
+        ([1.0, 8.0, 8.0, 8.0], True),
+        ([1.0, 1.0, 1.0], False),
+        ([2.0, 1.0, 0.5], False),
+        ([0.01, 0.01, 0.012], False),
+        ([0.001, 0.002, 0.02, 0.01, 0.01], False),
+        ([1.0, 9.0, 0.1, 9.0, 0.1, 9.0, 0.1, 2.0], False),
+        ([1.0], False),
+    ],
+)
+def test_growing_gaps(gaps: list[float], grows: bool) -> None:
+    assert growing(gaps) is grows
+
+
+def test_repeated_retries_count_once_in_the_states() -> None:
+    states = ["PENDING", "RUNNING", "RETRYING", "RETRYING", "RUNNING", "RETRYING", "RUNNING", "SUCCESS"]
+    assert normalise(states) == ["PENDING", "RUNNING", "RETRYING", "RUNNING", "SUCCESS"]
+    assert normalise(["RUNNING", "SUCCESS", "RUNNING", "SUCCESS"]) == ["RUNNING", "SUCCESS"] * 2

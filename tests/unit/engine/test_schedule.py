@@ -1,0 +1,113 @@
+"""The schedule is a value: it is stepped with made-up facts, and nothing sleeps."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backupchaos.engine.schedule import Action, Facts, Schedule, Status
+from backupchaos.model.faults import DiskFull, FaultSpec, NetworkDown, ProcessKill
+from backupchaos.model.triggers import Trigger
+
+
+def down(when: Trigger, **fields: object) -> FaultSpec:
+    return NetworkDown(place="repository", when=when, **fields)  # type: ignore[arg-type]
+
+
+def test_start_fires_before_the_job_exists() -> None:
+    schedule = Schedule({"a": down(Trigger(start=True))}, 100)
+    assert schedule.step(Facts()) == [Action("apply", "a")]
+    assert schedule.step(Facts()) == []
+
+
+@pytest.mark.parametrize(
+    ("trigger", "before", "after"),
+    [
+        (Trigger(at=0.5), Facts(started=True, bytes=499), Facts(started=True, bytes=500)),
+        (Trigger(bytes=10), Facts(started=True, bytes=9), Facts(started=True, bytes=10)),
+        (Trigger(after=2.0), Facts(started=True, now=1.99), Facts(started=True, now=2.0)),
+        (Trigger(attempt=3), Facts(started=True, attempts=2), Facts(started=True, attempts=3)),
+        (Trigger(log="b+"), Facts(started=True, lines=["a"]), Facts(started=True, lines=["abb"])),
+        (
+            Trigger(state="RETRYING"),
+            Facts(started=True, states={"RUNNING"}),
+            Facts(started=True, states={"RETRYING"}),
+        ),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Trigger) else "",
+)
+def test_each_trigger_waits_for_its_fact(trigger: Trigger, before: Facts, after: Facts) -> None:
+    schedule = Schedule({"a": down(trigger)}, 1000)
+    assert schedule.step(before) == []
+    assert schedule.step(after) == [Action("apply", "a")]
+
+
+def test_only_start_fires_before_the_process_runs() -> None:
+    schedule = Schedule({"a": down(Trigger(after=0.0)), "b": down(Trigger(bytes=1))}, 1000)
+    assert schedule.step(Facts(bytes=5)) == []
+
+
+def test_a_duration_counts_from_the_moment_of_the_start() -> None:
+    schedule = Schedule({"a": down(Trigger(after=1.0), for_=5.0)}, 1)
+    schedule.step(Facts(started=True, now=1.5))
+    assert schedule.next_time() == 6.5
+    assert schedule.step(Facts(started=True, now=6.4)) == []
+    assert schedule.step(Facts(started=True, now=6.5)) == [Action("undo", "a")]
+    assert schedule.status("a") is Status.OVER
+
+
+def test_until_ends_a_fault() -> None:
+    schedule = Schedule({"a": down(Trigger(start=True), until=Trigger(attempt=2))}, 1)
+    schedule.step(Facts())
+    assert schedule.step(Facts(started=True, attempts=1)) == []
+    assert schedule.step(Facts(started=True, attempts=2)) == [Action("undo", "a")]
+
+
+def test_an_instant_fault_has_no_end() -> None:
+    schedule = Schedule({"k": ProcessKill(place="target", when=Trigger(bytes=1))}, 1)
+    assert schedule.step(Facts(started=True, bytes=1)) == [Action("apply", "k")]
+    assert schedule.step(Facts(started=True, ended=True)) == []
+
+
+def test_the_end_of_the_job_ends_every_fault_and_starts_none() -> None:
+    schedule = Schedule({"a": down(Trigger(start=True)), "b": down(Trigger(after=9.0))}, 1)
+    schedule.step(Facts())
+    assert schedule.step(Facts(started=True, ended=True, now=99)) == [Action("undo", "a")]
+    assert schedule.status("b") is Status.WAITING
+
+
+def test_the_next_threshold_is_the_smallest_not_yet_reached() -> None:
+    full = DiskFull(place="repository", when=Trigger(at=0.5))
+    schedule = Schedule({"a": full, "b": down(Trigger(bytes=900), until=Trigger(bytes=950))}, 1000)
+    assert schedule.threshold(Facts()) == 500
+    schedule.step(Facts(started=True, bytes=500))
+    assert schedule.threshold(Facts(bytes=500)) == 900
+    schedule.step(Facts(started=True, bytes=900))
+    assert schedule.threshold(Facts(bytes=900)) == 950
+
+
+moments = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2000)), min_size=1, max_size=30)
+
+
+@given(
+    starts=st.lists(st.integers(0, 40), min_size=1, max_size=4),
+    lasts=st.integers(1, 20),
+    steps=moments,
+)
+def test_every_fault_is_applied_at_most_once_and_undone_after_it(
+    starts: list[int], lasts: int, steps: list[tuple[int, int]]
+) -> None:
+    """Whatever the facts: apply before undo, each at most once, and nothing in force at the end."""
+    faults = {f"f{i}": down(Trigger(after=start / 4), for_=lasts / 4) for i, start in enumerate(starts)}
+    schedule = Schedule(faults, 1000)
+    seen: list[Action] = []
+    now = 0
+    for wait, count in steps:
+        now += wait
+        seen += schedule.step(Facts(started=True, now=now / 4, bytes=count))
+    seen += schedule.step(Facts(started=True, ended=True, now=now / 4))
+    for name in faults:
+        mine = [action.what for action in seen if action.name == name]
+        assert mine in ([], ["apply", "undo"])
+    assert schedule.active() == []
