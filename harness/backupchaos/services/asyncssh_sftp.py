@@ -1,0 +1,61 @@
+"""The default SFTP service: our own server program on asyncssh, which comes with pip alone."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from backupchaos.commands import Command
+from backupchaos.errors import MissingCapability
+from backupchaos.services.sftp_files import CLIENT_KEY, USER, Credentials
+from backupchaos.targets.base import Location, RepositoryType
+from backupchaos.targets.interpreter import python_command
+
+REPOSITORY = "/repository"
+"""Where targets keep their repository, below the served directory."""
+
+
+class AsyncsshService:
+    """SFTP with POSIX rename, fsync, statvfs and hard links; no shell behind it."""
+
+    kind: RepositoryType = "sftp"
+    name = "asyncssh"
+
+    def __init__(self) -> None:
+        self._credentials = Credentials()
+        self._key_file = ""
+
+    def available(self) -> None:
+        """Raise ``MissingCapability`` without asyncssh."""
+        if find_spec("asyncssh") is None:
+            raise MissingCapability(
+                "sftp", "the Python package asyncssh is not installed", "pip install asyncssh"
+            )
+
+    def files(self, state: str) -> Sequence[tuple[str, bytes, int]]:
+        """Host key, client key and password of this run."""
+        self._key_file = posixpath.join(state, CLIENT_KEY)
+        return self._credentials.files(state)
+
+    def command(self, directory: str, state: str, port: int) -> Command:
+        """The server program; its password is in a file below ``state``."""
+        arguments = ("--directory", directory, "--state", state, "--port", str(port))
+        return python_command("backupchaos.services.sftpd", arguments, secrets=(self._credentials.password,))
+
+    def greeting(self) -> bytes | None:
+        """SSH servers speak first."""
+        return b"SSH-"
+
+    def location(self, port: int) -> Location:
+        """Password and key both work; the key file is known once ``files`` was asked for."""
+        return Location(
+            "sftp",
+            REPOSITORY,
+            host="127.0.0.1",
+            port=port,
+            user=USER,
+            password=self._credentials.password,
+            host_key=self._credentials.host_key,
+            key_file=self._key_file,
+        )

@@ -1,0 +1,1 @@
+"""Adapters for real backup tools; each is loaded by name through the entry points ``backupchaos.targets``."""

@@ -1,0 +1,75 @@
+"""Careful reading of what tools print: nothing here raises, whatever the text is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from backupchaos.targets.base import LogRecord
+
+LEVELS = {
+    "trace": "info",
+    "debug": "info",
+    "info": "info",
+    "notice": "info",
+    "warn": "warning",
+    "warning": "warning",
+    "error": "error",
+    "err": "error",
+    "fatal": "error",
+    "critical": "error",
+    "alert": "error",
+    "emergency": "error",
+    "panic": "error",
+}
+"""The names of levels that tools use, and ours."""
+
+
+def json_object(line: str) -> dict[str, Any] | None:
+    """The JSON object that is the whole line, or None."""
+    text = line.strip()
+    if not (text.startswith("{") and text.endswith("}")):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def json_document(text: str, what: str) -> Any:
+    """Parse output that must be one JSON document; raises ValueError that names ``what``."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{what} is not JSON: {text.strip()[:200]!r}") from None
+
+
+def text_of(value: Any) -> str | None:
+    """A string, or None for anything else and for the empty one."""
+    return value if isinstance(value, str) and value else None
+
+
+def integer_of(value: Any) -> int | None:
+    """An integer (no boolean), or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def seconds_of(value: Any) -> float | None:
+    """A number that can be a pause, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < 1e9 else None
+
+
+def level_of(value: Any, default: str = "info") -> str:
+    """Our level for a tool's own word."""
+    return LEVELS.get(value.lower(), default) if isinstance(value, str) else default
+
+
+def plain_record(line: str) -> LogRecord:
+    """A line without structure, its level guessed from common words."""
+    lower = line.lower()
+    if any(word in lower for word in ("error", "fatal", "fail", "cannot", "denied", "no space", "unable")):
+        return LogRecord("error", line)
+    return LogRecord("warning" if "warn" in lower else "info", line)

