@@ -29,9 +29,9 @@ def missing(capability: str) -> str:
 
 
 def _probed(name: str) -> str:
-    from backupchaos.environments.local.environment import LocalEnvironment
-
     import importlib.util as u
+
+    from backupchaos.environments.local.environment import LocalEnvironment
 
     if not u.find_spec("backupchaos.environments.local.probes"):
         return ""

@@ -18,6 +18,14 @@ sys.modules.setdefault("tests_capabilities", capabilities)
 _SPEC.loader.exec_module(capabilities)
 
 
+collect_ignore_glob = [] if importlib.util.find_spec("hypothesis") else ["*"]
+"""Without the test extra (a user who only wants to run a scenario in this checkout) there are no tests here."""
+
+
+def pytest_report_header() -> list[str]:
+    return ["tests: left out, pip install -e '.[test]' to run them"] if collect_ignore_glob else []
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         for capability in marker.args:

@@ -158,7 +158,11 @@ def test_secrets_reach_no_file(run_here: Callable[..., Run]) -> None:
 def test_the_same_seed_makes_the_same_world(run_here: Callable[..., Run]) -> None:
     def identities(seed: int) -> Sequence[str]:
         run = run_here(plain(), ReferenceTarget(), seed=seed)
-        return [event["identity"] for event in run.events if event.kind == "manifest" and event["which"] in ("M1", "M2")]
+        return [
+            event["identity"]
+            for event in run.events
+            if event.kind == "manifest" and event["which"] in ("M1", "M2")
+        ]
 
     assert identities(11) == identities(11)
     assert identities(11) != identities(12)

@@ -103,7 +103,7 @@ class Case:
         undone = next((e for e in mine if e["status"] == "undone"), None)
         failed = next((e for e in mine if e["status"] == "failed"), None)
         judged = next((e for e in self.of("bite") if e["name"] == name), None)
-        proof = () if judged is None else tuple(Evidence(text, t=judged.t) for text in judged["proof"])
+        proof = () if judged is None else tuple(Evidence(text) for text in judged["proof"])
         return FaultResult(
             name=name,
             kind=spec.kind,

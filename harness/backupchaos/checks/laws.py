@@ -81,6 +81,26 @@ def _listed(case: Case) -> list[CheckResult]:
     ]
 
 
+def honest_afterwards(case: Case) -> list[CheckResult]:
+    """The recovery job must not lie either, even where the scenario does not ask it to succeed."""
+    job, restore = case.job("recovery"), case.restore("recovered")
+    if job is None or job.outcome != "success" or restore is None or not restore.performed:
+        return []
+    if restore.returncode != 0 or restore.equal:
+        return []
+    return [
+        row(
+            "honest.recovered",
+            "what the next job claims can be restored",
+            "equal to the source, or a restore that fails",
+            describe_restore(restore),
+            False,
+            law="honest",
+            evidence=_evidence(restore),
+        )
+    ]
+
+
 def no_collateral(case: Case) -> list[CheckResult]:
     """Every older snapshot still restores, bit for bit; a mirror holds no mixture of torn files."""
     older = case.restore("older")
@@ -142,9 +162,11 @@ def loud(case: Case) -> list[CheckResult]:
     levels = {"error"} if job.outcome == "failure" else {"error", "warning"}
     records = [event for event in case.logs() if event["level"] in levels]
     wanted = case.causes()
+    # The failure must be an error record; its cause may stand in a warning before it.
     named = [
         event
-        for event in records
+        for event in case.logs()
+        if records and event["level"] in {"error", "warning"}
         if any(re.search(pattern, event["text"], re.IGNORECASE) for _, pattern in wanted)
     ]
     expected = f"exit code not 0, {' or '.join(sorted(levels))} record naming the cause"
@@ -231,6 +253,7 @@ def clean(case: Case) -> list[CheckResult]:
 
 LAWS: Sequence[Callable[[Case], list[CheckResult]]] = (
     honest,
+    honest_afterwards,
     no_collateral,
     loud,
     bounded,

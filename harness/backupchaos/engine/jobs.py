@@ -50,7 +50,7 @@ class JobRun:
         self._schedule = Schedule({name: fault.spec for name, fault in self._faults.items()}, expected_bytes)
         self._drop_dac = drop_dac
         self._facts = Facts()
-        self._observer = JobObserver(world.history, target, job, self._facts)
+        self._observer = JobObserver(world.history, target, world.profile, job, self._facts)
         self._pid: int | None = None
         self._base_up = 0
         self._base_used = 0
@@ -115,7 +115,7 @@ class JobRun:
     def _ended(self, pid: int, timed_out: bool, hung: bool, started: float) -> JobResult:
         code, ended = self._world.exits[pid]
         self._observer.activity()
-        outcome = self._target.profile.outcome(code)
+        outcome = self._world.profile.outcome(code)
         self._observer.state("SUCCESS" if outcome == "success" else "FAILED")
         self._look()
         link_bytes = None

@@ -11,7 +11,7 @@ from typing import Any
 from backupchaos.engine.schedule import Facts
 from backupchaos.environments.base import SandboxEvent
 from backupchaos.history import History
-from backupchaos.targets.base import LogRecord, Target
+from backupchaos.targets.base import LogRecord, Profile, Target
 
 MAX_RECORDS = 4000
 MAX_IMPORTANT = 4000
@@ -22,9 +22,10 @@ BURST = 0.15
 class JobObserver:
     """Folds raw observations of one job into history events and schedule facts."""
 
-    def __init__(self, history: History, target: Target, job: str, facts: Facts) -> None:
+    def __init__(self, history: History, target: Target, profile: Profile, job: str, facts: Facts) -> None:
         self._history = history
         self._target = target
+        self._profile = profile
         self._job = job
         self._facts = facts
         self._records = 0
@@ -60,7 +61,7 @@ class JobObserver:
     def retry(self, source: str, cause: str, delay: float | None = None) -> None:
         """The job tries, or announces, another attempt."""
         self._retries += 1
-        if source in {self._target.profile.retries, "log"}:
+        if source in {self._profile.retries, "log"}:
             self._facts.attempts += 1
         self._history.append(
             "retry", job=self._job, n=self._retries, source=source, cause=cause[:300], delay=delay

@@ -140,7 +140,7 @@ class Oracle:
             # Nothing at all came back; an empty tree is what it amounts to.
             root = self._world.path(Place.RESTORE)
         actual = self.scan(f"restore.{which}", root)
-        profile = self._target.profile
+        profile = self._world.profile
         aspects = set(profile.aspects)
         granularity = profile.mtime_granularity_ns
         if also is not None:

@@ -43,6 +43,7 @@ class Phases:
         self.new_bytes = scenario.source.new
         self.first: list[str] = []
         self.listed: list[str] = []
+        self.list_problem = ""
         self._residue: dict[str, set[str]] = {}
 
     def phase(self, name: str) -> None:
@@ -80,7 +81,7 @@ class Phases:
                 f"the job without any fault ended with {job.outcome} (exit {job.returncode}): {self._words('control')}"
             )
         self.first = self.snapshots("control")
-        if self.target.profile.history and not self.first:
+        if self.world.profile.history and not self.first:
             raise ControlFailed("the job without any fault succeeded, but its tool lists no snapshot")
         if restore:
             name = self.first[-1] if self.first else "latest"
@@ -100,6 +101,7 @@ class Phases:
             seed=self.seed,
             fraction=source.change,
             new_bytes=source.new,
+            swap_types=source.swap_types,
         )
         self.new_bytes = max(1, summary["new_bytes"])
         fresh = {path for kind in ("new", "edited", "grown") for path in summary[kind]}
@@ -166,7 +168,7 @@ class Phases:
 
     def verify_claim(self, job: JobResult, claims_success: bool) -> None:
         """Restore what job 2 claims, before any other job can cover it up."""
-        oracle, profile = self.oracle, self.target.profile
+        oracle, profile = self.oracle, self.world.profile
         after = self.snapshots("after")
         self.listed = after
         fresh = [name for name in after if name not in self.first]
@@ -179,7 +181,7 @@ class Phases:
                 oracle.restore("mirror", "latest", oracle["M2"], also=oracle["M1"], timeout=TOOL_TIMEOUT)
             return
         if claims and not fresh:
-            oracle.not_restored("newest", None, "no new snapshot is listed")
+            oracle.not_restored("newest", None, f"no new snapshot is listed{self.list_problem}")
         elif claims:
             oracle.restore("newest", fresh[-1], oracle["M2"], excused=excused, timeout=TOOL_TIMEOUT)
         elif fresh:
@@ -199,16 +201,16 @@ class Phases:
             return
         before, self.listed = self.listed, self.snapshots("after recovery")
         fresh = [name for name in self.listed if name not in before]
-        if not self.target.profile.history:
+        if not self.world.profile.history:
             self.oracle.restore("recovered", "latest", self.oracle["M2"], timeout=TOOL_TIMEOUT)
         elif fresh:
             self.oracle.restore("recovered", fresh[-1], self.oracle["M2"], timeout=TOOL_TIMEOUT)
         else:
-            self.oracle.not_restored("recovered", None, "no new snapshot is listed")
+            self.oracle.not_restored("recovered", None, f"no new snapshot is listed{self.list_problem}")
 
     def verify(self) -> None:
         """The older snapshot, the tool's own check, residue, and that the source itself stood still."""
-        if self.target.profile.history:
+        if self.world.profile.history:
             name = self.first[-1]
             if name in self.listed or name in self.snapshots("once more"):
                 self.oracle.restore("older", name, self.oracle["M1"], timeout=TOOL_TIMEOUT)
@@ -250,6 +252,7 @@ class Phases:
                 names = self.target.parse_snapshots(done)
             except ValueError as error:
                 problem = f"not understood: {error}"
+        self.list_problem = f" ({problem})" if problem else ""
         self.world.history.append("snapshots", when=when, names=names, problem=problem)
         return names
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sysconfig
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from backupchaos.engine.options import RunOptions
@@ -54,10 +54,16 @@ def real_source(path: str) -> Path:
     return place.resolve()
 
 
-def tree_size(path: Path) -> int:
+def excluded(path: str) -> tuple[str, ...]:
+    """What is not part of a real source: of a standard library, whatever was installed into it."""
+    return ("site-packages", "dist-packages", "__pycache__") if path == STDLIB else ()
+
+
+def tree_size(path: Path, exclude: Collection[str] = ()) -> int:
     """Bytes in use below a directory, roughly; what cannot be read counts 0."""
     total = 0
-    for root, _, files in os.walk(path):
+    for root, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if name not in exclude]
         for name in files:
             try:
                 total += os.lstat(os.path.join(root, name)).st_blocks * 512
@@ -69,7 +75,7 @@ def tree_size(path: Path) -> int:
 def volume_sizes(scenario: Scenario) -> dict[Place, int]:
     """Volumes as declared, or with ample room for the source; tmpfs costs only what is used."""
     source = scenario.source
-    size = tree_size(real_source(source.path)) if source.path else source.size
+    size = tree_size(real_source(source.path), excluded(source.path)) if source.path else source.size
     data = size + source.new + source.files * 4096
     chosen = {
         Place.SOURCE: data * 2 + 32 * MIB,
@@ -91,9 +97,12 @@ def make_source(world: World, scenario: Scenario, target: Target, seed: int) -> 
     root = world.path(Place.SOURCE)
     source = scenario.source
     if source.path is not None:
-        summary = world.sandbox.call("copy_tree", source=str(real_source(source.path)), destination=root)
+        limits = {"exclude": excluded(source.path)}
+        summary = world.sandbox.call(
+            "copy_tree", source=str(real_source(source.path)), destination=root, limits=limits
+        )
     else:
-        features = set(target.profile.features)
+        features = set(world.profile.features)
         if source.names == "portable":
             features &= set(PORTABLE_FEATURES)
         spec = {"files": source.files, "size": source.size, "features": sorted(str(f) for f in features)}
@@ -159,6 +168,7 @@ def make_world(
         expose.append(str(real_source(scenario.source.path)))
     sandbox = options.environment.sandbox(volume_sizes(scenario), expose=expose)
     world = World(sandbox, history)
+    world.profile = target.profile_for(choose_repository(scenario, target))
     try:
         make_source(world, scenario, target, options.seed)
         location, words = start_repository(world, scenario, target, options)

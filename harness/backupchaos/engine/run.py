@@ -26,7 +26,7 @@ from backupchaos.faults.base import Ground
 from backupchaos.history import Event, History
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import CheckResult, RestoreResult, RunResult, Verdict
-from backupchaos.targets.base import Target
+from backupchaos.targets.base import Profile, Target
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,14 @@ def run_scenario(scenario: Scenario, target: Target, options: RunOptions) -> Run
     The sandbox is gone when this returns, however it returns.
     """
     target.available()
-    choose_repository(scenario, target)
-    scenario, notes = refined(scenario, target.profile)
+    profile = target.profile_for(choose_repository(scenario, target))
+    scenario, notes = refined(scenario, profile)
     run_id = _run_id(scenario, target)
     directory = options.results / run_id
     history = History(directory / "history.jsonl")
     if options.progress is not None:
         history.listen(options.progress)
-    attempt = _Attempt(scenario, target, options, history, notes)
+    attempt = _Attempt(scenario, target, profile, options=options, history=history, notes=notes)
     try:
         attempt.go()
     except BaseException:
@@ -120,10 +120,18 @@ class _Attempt:
     """The state of one run while it is made."""
 
     def __init__(
-        self, scenario: Scenario, target: Target, options: RunOptions, history: History, notes: list[str]
+        self,
+        scenario: Scenario,
+        target: Target,
+        profile: Profile,
+        *,
+        options: RunOptions,
+        history: History,
+        notes: list[str],
     ) -> None:
         self.scenario = scenario
         self.target = target
+        self.profile = profile
         self.options = options
         self.history = history
         self.notes = notes
@@ -190,7 +198,7 @@ class _Attempt:
             job = phases.fault()
             phases.phase("heal")
             phases.phase("verify")
-            claims = Case(self.scenario, self.target.profile, self.history.events).claims_success
+            claims = Case(self.scenario, self.profile, self.history.events).claims_success
             phases.verify_claim(job, claims)
             phases.phase("recover")
             phases.recover()
@@ -214,7 +222,7 @@ class _Attempt:
     def _looks_bad(self) -> bool:
         if self.broken or self.control_failed:
             return True
-        case = Case(self.scenario, self.target.profile, self.history.events)
+        case = Case(self.scenario, self.profile, self.history.events)
         return judge.overall(judge.evaluate(case)) is not Verdict.PASS
 
     def _export(self, directory: Path) -> None:
@@ -232,7 +240,7 @@ class _Attempt:
     def result(self, run_id: str) -> RunResult:
         """Judge, and put everything into one value."""
         self.history.append("phase", name="judge") if self.history._file else None
-        case = Case(self.scenario, self.target.profile, self.history.events)
+        case = Case(self.scenario, self.profile, self.history.events)
         rows, verdict, headline, paragraph = self._judge(case)
         job = case.job()
         jobs = [case.job(name) for name in ("control", "fault", "recovery")]

@@ -12,7 +12,7 @@ from backupchaos.engine.loop import Loop, OutputPipe
 from backupchaos.environments.base import Place, Role, Sandbox, SandboxEvent, SyscallRule
 from backupchaos.errors import HarnessBroken
 from backupchaos.history import History
-from backupchaos.targets.base import Workspace
+from backupchaos.targets.base import Profile, Workspace
 
 if TYPE_CHECKING:
     from backupchaos.links.links import Link, Links
@@ -33,6 +33,7 @@ class World:
         self.service_pid: int | None = None
         self.service_lines: list[str] = []
         self.workspace: Workspace
+        self.profile: Profile
         self.exits: dict[int, tuple[int, float]] = {}
         self._outputs: list[OutputPipe] = []
         self._sandbox_listeners: list[Callable[[SandboxEvent], None]] = []

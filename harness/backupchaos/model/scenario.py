@@ -53,6 +53,9 @@ class Source(Model):
     names: Literal["any", "portable"] = Field(
         default="any", description="'portable' leaves out names that some protocols cannot carry"
     )
+    swap_types: bool = Field(
+        default=False, description="Between the jobs a file becomes a directory, and a directory a file"
+    )
 
 
 class Volumes(Model):

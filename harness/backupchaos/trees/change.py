@@ -102,12 +102,14 @@ def apply_change(
     round: int = 1,  # noqa: A002 - the word that scenarios use
     *,
     new_bytes: int | None = None,
+    swap_types: bool = True,
 ) -> ChangeSummary:
     """Change about ``fraction`` of the files at ``root``, and add new ones; say what was changed.
 
     At least one of every kind is made where the tree has files enough. ``new_bytes`` is the least
     number of fresh random bytes in new files, so that a backup has something to transfer; by
-    default ``fraction`` of the spec's size, and 256 KiB at least. Deterministic in tree, seed and
+    default ``fraction`` of the spec's size, and 256 KiB at least. Without ``swap_types`` no file becomes
+    a directory, and no directory a file. Deterministic in tree, seed and
     round. Times change with every edit, and directories get times from the seed. Raises
     `TreeError` for senseless arguments, if the round was applied before, or if a call fails.
     """
@@ -123,8 +125,9 @@ def apply_change(
         raise TreeError(f"cannot change {display_path(place)}: none of its directories may be written")
     not_made: dict[str, str] = {}
     try:
-        _replace_directory(changer, tree, fraction, not_made)
-        _change_files(changer, tree, fraction, not_made)
+        if swap_types:
+            _replace_directory(changer, tree, fraction, not_made)
+        _change_files(changer, tree, fraction, not_made, swap_types)
         _add_files(changer, tree, wanted, fraction)
         changer.finish()
     except OSError as exc:
@@ -148,16 +151,23 @@ def _replace_directory(changer: Changer, tree: _Tree, fraction: float, not_made:
     tree.places = [path for path in tree.places if path != chosen]
 
 
-def _change_files(changer: Changer, tree: _Tree, fraction: float, not_made: dict[str, str]) -> None:
+def _change_files(
+    changer: Changer, tree: _Tree, fraction: float, not_made: dict[str, str], swap_types: bool
+) -> None:
     if fraction == 0:
         return
+    kinds = {
+        kind: weight
+        for kind, weight in zip(KINDS, _WEIGHTS, strict=True)
+        if swap_types or kind != "file_to_dir"
+    }
     source = changer.rng("plan")
     paths = sorted(tree.files)
     source.shuffle(paths)
     filled = [path for path in paths if tree.files[path].st_size > 0]
     empty = [path for path in paths if tree.files[path].st_size == 0]
-    count = max(len(KINDS), int(len(paths) * fraction + 0.5))
-    plan = [*KINDS, *source.choices(KINDS, _WEIGHTS, k=count - len(KINDS))]
+    count = max(len(kinds), int(len(paths) * fraction + 0.5))
+    plan = [*kinds, *source.choices(list(kinds), list(kinds.values()), k=count - len(kinds))]
     for kind in plan:
         pool = filled if kind in _NEEDS_CONTENT or len(filled) >= len(empty) else empty
         if not pool:

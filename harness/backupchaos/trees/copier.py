@@ -46,6 +46,7 @@ class Copier:
     def __init__(self, root_fd: int, limits: CopyLimits) -> None:
         self._root_fd = root_fd
         self._limits = limits
+        self._excluded = frozenset(os.fsencode(name) for name in limits.exclude)
         self._entries = 0
         self._counts: Counter[str] = Counter()
         self._not_kept: Counter[str] = Counter()
@@ -80,6 +81,8 @@ class Copier:
 
     def step(self, step: Step) -> None:
         """Copy what one step stands for; OSError when the destination fails as such."""
+        if self._excluded and not self._excluded.isdisjoint(step.path.split(b"/")):
+            return
         if step.error:
             self._record("skipped" if step.error == ELSEWHERE else "unreadable", step.path, step.error)
         if step.st is None:

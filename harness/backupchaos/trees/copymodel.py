@@ -13,13 +13,15 @@ class CopyLimits:
 
     More than ``max_bytes`` (of data, holes left out) or ``max_entries`` raises; a file larger than
     ``max_file_bytes`` is skipped and recorded. ``one_file_system`` leaves out what other mounts
-    hold, and records their mount points.
+    hold, and records their mount points. Directories and files named in ``exclude`` stay behind, with
+    all that lies in them.
     """
 
     max_bytes: int | None = None
     max_entries: int | None = None
     max_file_bytes: int | None = None
     one_file_system: bool = True
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

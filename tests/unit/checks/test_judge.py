@@ -169,6 +169,15 @@ def test_loud_damage_is_accepted_where_the_scenario_says_so() -> None:
     assert {"honest", "check"} <= bad(story)
 
 
+def test_a_recovery_job_must_not_lie_even_if_it_need_not_succeed() -> None:
+    story = Story(waive={"recoverable": "the damage stays"})
+    assert bad(story) == set()
+    story.restores[2] = restored("recovered", different=1)
+    assert verdicts(story)["honest.recovered"] is Verdict.FAIL
+    story.restores[2] = replace(restored("recovered", missing=1), returncode=1)
+    assert bad(story) == set()
+
+
 def test_a_torn_mirror_is_collateral_damage() -> None:
     story = Story().fails()
     story.profile = replace(cases.PROFILE, history=False)

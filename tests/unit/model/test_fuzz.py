@@ -6,14 +6,15 @@ import random
 import time
 from typing import Any
 
-import backupchaos_scenarios
 import pytest
 import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import backupchaos_scenarios
 from backupchaos.model import positions
 from backupchaos.model.loader import ScenarioErrors, load_scenario_text
 from backupchaos.model.source_text import decode
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 BOUND = 5.0
 """Seconds for one small file; generous, since machines are busy."""

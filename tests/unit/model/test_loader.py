@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+
 from backupchaos.errors import UsageProblem
 from backupchaos.model import loader
 from backupchaos.model.faults import NetworkDown

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from backupchaos.model import messages
 from backupchaos.model.loader import ScenarioErrors, load_scenario_text
 

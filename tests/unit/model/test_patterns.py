@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from backupchaos.model.patterns import WINDOW, check_log_pattern, check_pattern, matches
 from backupchaos.model.words import Mistake
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from backupchaos.model import positions
 from backupchaos.model.positions import Spot, read_document
 

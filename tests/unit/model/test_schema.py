@@ -7,18 +7,19 @@ import random
 from functools import cache
 from typing import Any
 
-import backupchaos_scenarios
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import backupchaos_scenarios
 from backupchaos.model import schema
 from backupchaos.model.faults import KINDS
 from backupchaos.model.loader import ScenarioErrors, load_scenario_text
 from backupchaos.model.positions import read_document
 from backupchaos.model.scenario import Scenario
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 HEAD = {"scenario": "x", "title": "t"}
 

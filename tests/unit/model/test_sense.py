@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from backupchaos.model.loader import load_scenario_text
 
 HEAD = "scenario: x\ntitle: t\n"

@@ -4,11 +4,12 @@ import math
 from typing import Any
 
 import pytest
-from backupchaos import units
-from backupchaos.model.words import Mistake
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+
+from backupchaos import units
+from backupchaos.model.words import Mistake
 
 PARSERS = [
     units.parse_duration,

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from backupchaos.model.faults import KINDS
-from backupchaos.model.words import choices, escape, listed, nearest, shown
 from hypothesis import given
 from hypothesis import strategies as st
+
+from backupchaos.model.faults import KINDS
+from backupchaos.model.words import choices, escape, listed, nearest, shown
 
 
 @given(st.text(alphabet=st.characters()))

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import backupchaos_scenarios as library
 import pytest
+
+import backupchaos_scenarios as library
 from backupchaos.errors import UsageProblem
 from backupchaos.model.patterns import check_log_pattern, matches
 from backupchaos.model.scenario import STDLIB
@@ -21,6 +22,7 @@ NEEDED = {
     "permission_denied",
     "process_killed",
     "repository_corrupted",
+    "type_change",
 }
 MODELINE = "# yaml-language-server: $schema=../scenario.schema.json"
 

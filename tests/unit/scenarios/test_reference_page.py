@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import get_args
 
-import backupchaos_scenarios as library
 import pytest
+
+import backupchaos_scenarios as library
 from backupchaos.model import reference
 from backupchaos.model.expectations import TRANSITIONS, Law
 from backupchaos.model.faults import KINDS

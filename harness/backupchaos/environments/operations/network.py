@@ -1,0 +1,50 @@
+"""What the kernel counts in the sandbox's network namespace."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+_LISTEN = "0A"
+
+
+def network_stats() -> dict[str, Any]:
+    """``tcp``: the counters of ``/proc/net/snmp`` (AttemptFails, EstabResets, OutRsts ...); ``listeners``; ``connections``.
+
+    Connections count TCP sockets by state (01 established, 02 SYN sent ...; see the kernel's tcp_states.h).
+    """
+    with open("/proc/self/net/snmp", encoding="ascii") as file:
+        rows = [line.split()[1:] for line in file if line.startswith("Tcp:")]
+    listeners: list[dict[str, Any]] = []
+    states: dict[str, int] = {}
+    for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        try:
+            with open(f"/proc/self/net/{name}", encoding="ascii") as file:
+                lines = file.read().splitlines()[1:]
+        except FileNotFoundError:
+            continue  # no IPv6 here
+        for line in lines:
+            local, _, state = line.split()[1:4]
+            states[state] = states.get(state, 0) + 1
+            if state == _LISTEN:
+                address, _, port = local.partition(":")
+                listeners.append({"address": _address(address, family), "port": int(port, 16)})
+    return {
+        "tcp": dict(zip(rows[0], map(int, rows[1]), strict=True)),
+        "listeners": sorted(listeners, key=lambda item: item["port"]),
+        "connections": states,
+    }
+
+
+def _address(text: str, family: socket.AddressFamily) -> str:
+    """Hex words in host byte order, as ``/proc`` shows them."""
+    words = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
+    return socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

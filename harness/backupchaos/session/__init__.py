@@ -1,0 +1,1 @@
+"""What the pytest plugin and the command line share: choosing scenarios, making runs, showing progress."""

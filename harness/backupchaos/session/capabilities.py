@@ -1,0 +1,113 @@
+"""What scenarios need, what this machine has, and the words for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backupchaos.errors import BackupChaosError, MissingCapability
+
+if TYPE_CHECKING:
+    from backupchaos.environments.base import Environment
+    from backupchaos.model.scenario import Scenario
+    from backupchaos.targets.base import Target
+
+OF_THE_SANDBOX = (
+    "namespaces",
+    "network",
+    "permissions",
+    "processes",
+    "readonly",
+    "syscalls",
+    "volumes",
+    "xattrs",
+)
+_OTHERS = (
+    "toxiproxy-server",
+    "docker",
+    "rclone",
+    "local",
+    "sftp",
+    "s3",
+    "rest",
+    "webdav",
+    "remote repository",
+)
+
+
+def known_capabilities() -> tuple[str, ...]:
+    """Every word that ``--backup-require`` takes for certain, ``all`` included; adapters may bring others."""
+    from backupchaos.services.registry import service_names
+    from backupchaos.session.settings import EVERYTHING
+    from backupchaos.targets.registry import target_names
+
+    return tuple(sorted({EVERYTHING, *OF_THE_SANDBOX, *_OTHERS, *target_names(), *service_names()}))
+
+
+@dataclass(frozen=True)
+class Here:
+    """What a sandbox really offers here, with the reason for each thing that it lacks.
+
+    ``problem`` says why none can be made at all.
+    """
+
+    mechanism: str
+    capabilities: frozenset[str]
+    problem: str = ""
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+def look(environment: Environment, *, deep: bool = True) -> Here:
+    """Make one small sandbox and see; ``deep`` tries each capability too.
+
+    Nothing else would be the truth: containers offer namespaces and then refuse the mounts.
+    """
+    from backupchaos.environments.base import Place
+
+    try:
+        sandbox = environment.sandbox(dict.fromkeys(Place, 2**20))
+    except BackupChaosError as problem:
+        return Here("none", frozenset(), str(problem))
+    try:
+        words, offered = f"{sandbox.name}, {sandbox.mechanism}", sandbox.capabilities
+    finally:
+        sandbox.close()
+    lacking = {name: why for name, why in environment.probe().items() if why} if deep else {}
+    return Here(words, offered - set(lacking), lacking=lacking)
+
+
+def needs(scenario: Scenario) -> tuple[str, ...]:
+    """The capabilities that a scenario's faults and repository need, sorted."""
+    from backupchaos.faults.registry import MECHANISMS
+
+    words = {need for fault in scenario.faults.values() for need in MECHANISMS[fault.kind].needs}
+    if scenario.needs_link:
+        words.add("link")
+    if scenario.repository not in {"any", "local"}:
+        words.add(scenario.repository)
+    elif scenario.needs_remote:
+        words.add("remote")
+    return tuple(sorted(words))
+
+
+def gap(scenario: Scenario, target: Target, here: Here) -> str:
+    """Why this scenario cannot run here with this target; empty if nothing speaks against it."""
+    from backupchaos.engine.prepare import choose_repository
+    from backupchaos.faults.registry import MECHANISMS
+    from backupchaos.services.registry import service_for
+
+    if here.problem:
+        return here.problem
+    try:
+        target.available()
+        kind = choose_repository(scenario, target)
+        if kind != "local":
+            service_for(kind).available()
+    except MissingCapability as missing:
+        return str(missing)
+    wanted = {need for fault in scenario.faults.values() for need in MECHANISMS[fault.kind].needs}
+    return "; ".join(
+        f"{name}: {here.lacking.get(name) or f'the sandbox ({here.mechanism}) has it not'}"
+        for name in sorted(wanted - here.capabilities)
+    )

@@ -1,0 +1,53 @@
+"""How the runs of one session are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from backupchaos.errors import MissingCapability, UsageProblem
+
+if TYPE_CHECKING:
+    from backupchaos.environments.base import Environment
+
+EnvironmentName = Literal["local", "docker", "auto"]
+KeepWord = Literal["never", "failed", "always"]
+LinkWord = Literal["auto", "embedded", "toxiproxy"]
+ENVIRONMENTS: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
+KEEP: tuple[KeepWord, ...] = get_args(KeepWord)
+LINKS: tuple[LinkWord, ...] = get_args(LinkWord)
+DEFAULT_TARGET = "reference"
+EVERYTHING = "all"
+"""As a required capability: nothing may be missing."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``runs`` is the folder in which every run gets a folder of its own; ``require`` names the
+    capabilities whose absence fails instead of skipping.
+    """
+
+    runs: Path
+    seed: int
+    env: EnvironmentName = "auto"
+    keep: KeepWord = "never"
+    link: LinkWord = "auto"
+    require: frozenset[str] = frozenset()
+
+    def requires(self, capability: str) -> bool:
+        """The absence of this capability is a failure."""
+        return EVERYTHING in self.require or capability in self.require
+
+
+def make_environment(name: str) -> Environment:
+    """The environment of that name; raises ``MissingCapability`` or ``UsageProblem``."""
+    if name == "docker":
+        raise MissingCapability(
+            "docker", "this version makes its sandboxes with namespaces only", "use the environment 'local'"
+        )
+    if name not in ENVIRONMENTS:
+        raise UsageProblem(f"there is no environment {name!r}. Known: {', '.join(ENVIRONMENTS)}.")
+    from backupchaos.environments.local.environment import LocalEnvironment
+
+    return LocalEnvironment()

@@ -1,0 +1,167 @@
+"""Reading what a stopped call is about: path arguments, descriptors, sizes, addresses."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import posixpath
+import re
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from backupchaos.environments.local.kernel import libc
+from backupchaos.syscalls.tables import Call
+
+_AT_FDCWD = 0xFFFFFF9C
+_PAGE = 4096
+_DELETED = b" (deleted)"
+_PROC_LINK = re.compile(rb"/proc/(\d+)/(?:task/\d+/)?(cwd|root|fd/\d+)(/.*)?", re.DOTALL)
+
+
+class _Piece(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class Memory:
+    """Reads the memory of stopped threads, by ``process_vm_readv`` or else ``/proc/TID/mem``."""
+
+    def __init__(self) -> None:
+        self._buffer = ctypes.create_string_buffer(_PAGE)
+        self._local = _Piece(ctypes.addressof(self._buffer), _PAGE)
+        self._remote = _Piece(0, 0)
+        self._arguments = (ctypes.byref(self._local), 1, ctypes.byref(self._remote), 1, 0)
+        self._call: Any = getattr(libc, "process_vm_readv", None)
+        if self._call is not None:
+            self._call.argtypes = (
+                ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong
+            )  # fmt: skip
+            self._call.restype = ctypes.c_ssize_t
+
+    def read(self, tid: int, address: int, length: int) -> bytes:
+        """Up to one page; fewer if the memory ends there. Raises OSError if it cannot be read."""
+        length = min(length, _PAGE)
+        if self._call is not None:
+            self._remote.base, self._remote.length = address, length
+            count = self._call(tid, *self._arguments)
+            if count >= 0:
+                return self._buffer.raw[:count] if length > 512 else ctypes.string_at(self._buffer, count)
+        fd = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(fd, length, address)
+        finally:
+            os.close(fd)
+
+    def text(self, tid: int, address: int) -> bytes:
+        """A NUL-terminated string of at most PATH_MAX bytes; never reads beyond a page without need."""
+        chunk = self.read(tid, address, min(256, _PAGE - address % _PAGE))
+        out, separator, _ = chunk.partition(b"\0")
+        while not separator and chunk and len(out) < _PAGE:
+            address += len(chunk)
+            chunk = self.read(tid, address, min(_PAGE, _PAGE - address % _PAGE))
+            more, separator, _ = chunk.partition(b"\0")
+            out += more
+        return out
+
+
+class Decoder:
+    """Turns arguments into absolute paths as the sandbox sees them."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+
+    def paths(self, call: Call, tid: int, args: Sequence[int]) -> list[bytes]:
+        """The files that a call is about; what cannot be told is left out."""
+        found = []
+        for kind, where in call.where:
+            try:
+                if kind == "f":
+                    found.append(_descriptor(tid, args[where[0]]))
+                elif kind == "p":
+                    found.append(self._path(tid, _AT_FDCWD, args[where[0]]))
+                elif kind == "d":
+                    found.append(self._path(tid, args[where[0]], args[where[1]]))
+                else:
+                    raw = self.memory.read(tid, args[where[0]], min(args[where[1]], 128))
+                    found.append(_address(raw))
+            except OSError:
+                continue  # a bad pointer or descriptor: the kernel will tell the caller
+        return found
+
+    def size(self, call: Call, tid: int, args: Sequence[int]) -> int:
+        """How many bytes the call asks to write."""
+        if call.size == "-":
+            return 0
+        if call.size[0] != "v":
+            return args[int(call.size)]
+        vector, count = (args[int(part)] for part in call.size[1:].split("."))
+        try:
+            raw = self.memory.read(tid, vector, min(count, 256) * 16)
+        except OSError:
+            return 0
+        return sum(length for _, length in struct.iter_unpack("QQ", raw[: len(raw) // 16 * 16]))
+
+    def open_flags(self, call: Call, tid: int, args: Sequence[int]) -> int:
+        """The O_ flags of an open."""
+        if call.flags == "c":
+            return os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+        if call.flags[0] == "h":
+            try:
+                return int(struct.unpack("Q", self.memory.read(tid, args[int(call.flags[1:])], 8))[0])
+            except (OSError, struct.error):
+                return 0
+        return args[int(call.flags)]
+
+    def _path(self, tid: int, folder: int, address: int) -> bytes:
+        path = self.memory.text(tid, address) if address else b""
+        if not path.startswith(b"/"):
+            folder &= 0xFFFFFFFF
+            base = os.readlink(b"/proc/%d/cwd" % tid) if folder == _AT_FDCWD else _descriptor(tid, folder)
+            path = base + b"/" + path if path else base
+        if b"/." in path or b"//" in path or path.endswith(b"/"):
+            path = posixpath.normpath(path)
+            path = path[1:] if path.startswith(b"//") else path
+        return _through_proc(path, tid) if path.startswith((b"/proc/", b"/dev/fd/")) else path
+
+
+def _descriptor(tid: int, fd: int) -> bytes:
+    path = os.readlink(b"/proc/%d/fd/%d" % (tid, fd & 0xFFFFFFFF))
+    return path[: -len(_DELETED)] if path.endswith(_DELETED) else path
+
+
+def _through_proc(path: bytes, tid: int) -> bytes:
+    """Resolve ``/proc/self/cwd/x`` and its kin, whose meaning depends on the caller."""
+    own = b"/proc/%d" % tid
+    for name, real in ((b"/proc/self", own), (b"/proc/thread-self", own), (b"/dev/fd", own + b"/fd")):
+        if path == name or path.startswith(name + b"/"):
+            path = real + path[len(name) :]
+    match = _PROC_LINK.fullmatch(path)
+    if not match:
+        return path
+    link = os.readlink(path[: match.end(2)])
+    return link.rstrip(b"/") + (match[3] or b"") or b"/"
+
+
+def _address(raw: bytes) -> bytes:
+    """A socket address as text: a Unix path, ``@name`` if abstract, ``127.0.0.1:80``, ``[::1]:80``."""
+    family = struct.unpack_from("H", raw)[0] if len(raw) >= 2 else -1
+    if family == socket.AF_UNIX:
+        name = raw[2:]
+        return b"@" + name[1:] if name[:1] == b"\0" else name.split(b"\0")[0]
+    if family == socket.AF_INET and len(raw) >= 8:
+        port = struct.unpack_from("!H", raw, 2)[0]
+        return f"{socket.inet_ntop(socket.AF_INET, raw[4:8])}:{port}".encode()
+    if family == socket.AF_INET6 and len(raw) >= 24:
+        port = struct.unpack_from("!H", raw, 2)[0]
+        return f"[{socket.inet_ntop(socket.AF_INET6, raw[8:24])}]:{port}".encode()
+    return b"family:%d" % family
+
+
+def group_of(tid: int) -> int:
+    """The process that a thread belongs to."""
+    with open(f"/proc/{tid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"Tgid:"):
+                return int(line[5:])
+    return tid
