@@ -1,0 +1,1 @@
+"""The command line: ``backupchaos list|show|lint|run|report|doctor|cleanup``."""

@@ -1,0 +1,199 @@
+"""The arguments of each command, with help worth reading. Only the standard library is imported here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Commands = Any
+WHAT = "a built-in name, the path of a *.chaos.yaml file or of a folder with some, tag:TAG, or all"
+
+
+def add_all(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Every command, in the order in which people meet them."""
+
+    def command(name: str, module: str, text: str, examples: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog="examples:\n" + "\n".join(f"  backupchaos {line}" for line in examples.split("\n")),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[common],
+        )
+        added.set_defaults(module=module, command=name)
+        return added
+
+    for add in (_list, _show, _lint, _run, _report, _doctor, _cleanup):
+        add(command)
+
+
+Make = Callable[[str, str, str, str], argparse.ArgumentParser]
+
+
+def natural(text: str) -> int:
+    """A whole number from 0."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+natural.__name__, positive.__name__ = "whole number", "number from 1"  # argparse names them in its messages
+
+
+def _target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target",
+        default="reference",
+        metavar="NAME|PATH",
+        help="the tool under test: an adapter's name, a table in pyproject.toml, or a target file (default: reference)",
+    )
+
+
+def _list(command: Make) -> None:
+    parser = command(
+        "list",
+        "listing",
+        "list the built-in scenarios, what they need, and whether they can run here",
+        "list\nlist --tag network\nlist --target restic --json",
+    )
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    parser.add_argument("--tag", metavar="TAG", help="only scenarios with this tag")
+    _target(parser)
+
+
+def _show(command: Make) -> None:
+    parser = command(
+        "show",
+        "showing",
+        "show a scenario with all defaults, its expectations in words and its schedule",
+        "show network_loss\nshow chaos/mine.chaos.yaml",
+    )
+    parser.add_argument("scenario", metavar="NAME|PATH", help="a built-in name or a scenario file")
+
+
+def _lint(command: Make) -> None:
+    parser = command(
+        "lint",
+        "linting",
+        "check scenario files: all mistakes at once, each with file, line and column",
+        "lint chaos/*.chaos.yaml\nlint chaos --format github",
+    )
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="scenario files, or folders with some"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "github"),
+        default="text",
+        help="for people, for programs, or as annotations of a GitHub workflow",
+    )
+
+
+def _run(command: Make) -> None:
+    parser = command(
+        "run",
+        "running",
+        "run scenarios against a target, and judge each by its restore",
+        "run normal\nrun network_loss disk_full --target restic --seed 7\nrun tag:quick --require all\n"
+        "run all --dry-run",
+    )
+    parser.add_argument("scenario", nargs="+", metavar="SCENARIO", help=WHAT)
+    _target(parser)
+    parser.add_argument(
+        "--seed", type=natural, metavar="N", help="seed of data and faults (default: a new one, shown)"
+    )
+    parser.add_argument(
+        "--env", choices=("auto", "local", "docker"), default="auto", help="where the runs happen"
+    )
+    parser.add_argument(
+        "--repository",
+        metavar="KIND",
+        help="use this kind of repository: local, sftp, s3, rest, webdav, any or remote",
+    )
+    parser.add_argument(
+        "--link", choices=("auto", "embedded", "toxiproxy"), default="auto", help="the links' server"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path(".backupchaos"),
+        metavar="DIR",
+        help="results go to DIR/runs (default: .backupchaos)",
+    )
+    parser.add_argument("--report", type=Path, metavar="PATH", help="HTML report (default: DIR/report.html)")
+    parser.add_argument(
+        "--keep",
+        choices=("never", "failed", "always"),
+        default="never",
+        help="keep the repository beside the results",
+    )
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="CAPABILITY",
+        help="fail instead of skipping when this is missing; repeatable; 'all' for everything",
+    )
+    parser.add_argument(
+        "--repeat", type=positive, default=1, metavar="N", help="run each N times, with seeds counting up"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and what cannot")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no live progress")
+
+
+def _report(command: Make) -> None:
+    parser = command(
+        "report",
+        "reporting",
+        "make reports from stored runs, without running anything",
+        "report .backupchaos/runs --html report.html\nreport .backupchaos/runs/2026* --markdown summary.md",
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="DIR", help="a run's folder, or one that holds runs"
+    )
+    parser.add_argument("--html", type=Path, metavar="PATH", help="write the HTML report to this file")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="PATH", help="write the summary of a CI job to this file"
+    )
+
+
+def _doctor(command: Make) -> None:
+    parser = command(
+        "doctor",
+        "doctor",
+        "try everything that scenarios need on this machine, and say what to install",
+        "doctor\ndoctor --target restic\ndoctor --json",
+    )
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    _target(parser)
+
+
+def _cleanup(command: Make) -> None:
+    parser = command(
+        "cleanup",
+        "cleaning",
+        "remove what killed runs could have left behind",
+        "cleanup --dry-run\ncleanup\ncleanup --all",
+    )
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    choice.add_argument("--all", action="store_true", help="remove the stored results of all runs too")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path(".backupchaos"),
+        metavar="DIR",
+        help="where --all looks for results (default: .backupchaos)",
+    )

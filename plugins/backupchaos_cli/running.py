@@ -1,0 +1,146 @@
+"""``backupchaos run``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import backupchaos_scenarios
+from backupchaos.engine.options import new_seed
+from backupchaos.errors import UsageProblem
+from backupchaos.results import RunResult, Verdict, load_result
+from backupchaos.session.capabilities import gap, look
+from backupchaos.session.console import Console, style_for
+from backupchaos.session.overrides import with_overrides
+from backupchaos.session.progress import defused
+from backupchaos.session.runner import NotCovered, Order, Session
+from backupchaos.session.selection import Selected, select
+from backupchaos.session.settings import Settings
+from backupchaos.targets.base import Target
+from backupchaos.targets.registry import resolve_target
+from backupchaos_cli.console import colour, columns, mark, say
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run, tell, report; the exit code says how it went."""
+    here = Path.cwd()
+    selected = select(options.scenario, backupchaos_scenarios, here, project=here)
+    target = resolve_target(options.target)
+    seed = new_seed() if options.seed is None else options.seed
+    settings = Settings(
+        runs=options.results / "runs",
+        seed=seed,
+        env=options.env,
+        keep=options.keep,
+        link=options.link,
+        require=frozenset(options.require),
+    )
+    _check_words(options.require)
+    orders = list(_orders(options, selected, target, seed))
+    session = Session(settings)
+    if options.dry_run:
+        return _plan(session, orders)
+    say(f"target {target.name}, {len(orders)} {'run' if len(orders) == 1 else 'runs'}, seed {seed}")
+    sys.stdout.flush()
+    required = False
+    try:
+        for order in orders:
+            required |= _one(session, order, quiet=options.quiet)
+    finally:
+        results = [load_result(path / "results.json") for path in session.directories]
+        if results:
+            _finish(session, results, options.report or options.results / "report.html")
+    return 1 if required else exit_code(results)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    from backupchaos.model.words import nearest
+    from backupchaos.session.capabilities import known_capabilities
+
+    known = known_capabilities()
+    for word in words:
+        near = nearest(word, known)
+        if word not in known and near is not None:
+            raise UsageProblem(f"--require: there is no capability {word!r}. Did you mean {near!r}?")
+
+
+def _orders(
+    options: argparse.Namespace, selected: Sequence[Selected], target: Target, seed: int
+) -> Iterator[Order]:
+    for one in selected:
+        scenario = with_overrides(one.scenario, Path.cwd(), repository=options.repository)
+        for turn in range(options.repeat):
+            words = ["backupchaos", "run", one.spec, f"--target={options.target}", f"--seed={seed + turn}"]
+            words += [f"--repository={options.repository}"] if options.repository else []
+            words += [
+                f"--{name}={value}" for name in ("env", "link") if (value := getattr(options, name)) != "auto"
+            ]
+            file = str(one.file) if one.file else None
+            yield Order(scenario, target, file, shlex.join(words), seed + turn)
+
+
+def _plan(session: Session, orders: Sequence[Order]) -> int:
+    here = look(session.environment())
+    rows = []
+    for order in orders:
+        why = gap(order.scenario, order.target, here)
+        rows.append(
+            (mark(not why), order.scenario.scenario, f"seed {order.seed}", why or order.scenario.title)
+        )
+    for line in columns(rows):
+        say(line)
+    able = sum(not gap(order.scenario, order.target, here) for order in orders)
+    say(f"{able} of {len(orders)} runs can be made here ({here.mechanism}); nothing was run")
+    return 0
+
+
+def _one(session: Session, order: Order, *, quiet: bool) -> bool:
+    """Make one run and tell of it; True if something was missing that is required."""
+    from backupchaos_reports import table
+
+    console = Console(2, style_for(2, quiet=quiet))
+    try:
+        with console.follow(f"{order.target.name} × {order.scenario.scenario}") as progress:
+            run = session.run(order, progress)
+    except NotCovered as missing:
+        word = "required, but missing" if missing.required else "skipped"
+        say(f"{'✗' if missing.required else '-'} {order.scenario.scenario}: {word}: {missing}")
+        sys.stdout.flush()
+        return missing.required
+    result = run.result
+    if result.verdict is Verdict.PASS:
+        say(f"{table.paint(table.badge(result.verdict), result.verdict, colour())}  {table.title(result)}")
+        say(defused(table.expectations_table(result.checks, colour=colour())))
+    else:
+        say(defused(table.failure_text(result, colour=colour())))
+    say(f"stored in {run.directory}\n")
+    sys.stdout.flush()
+    return False
+
+
+def _finish(session: Session, results: Sequence[RunResult], report: Path) -> None:
+    from backupchaos_reports.html import load_runs, write_report
+    from backupchaos_reports.table import summary
+
+    try:
+        write_report(load_runs(session.directories), report)
+    except OSError as error:
+        raise UsageProblem(f"{report}: the report cannot be written: {error.strerror}") from None
+    for line in summary(results, report=str(report)):
+        say(line)
+    bad = next((result for result in results if result.verdict is not Verdict.PASS), None)
+    if bad is not None:
+        say(f"replay: {bad.reproduce}")
+
+
+def exit_code(results: Sequence[RunResult]) -> int:
+    """1 if one failed, else 2 if one could not be judged or none was made, else 0."""
+    verdicts = {result.verdict for result in results}
+    if Verdict.FAIL in verdicts:
+        return 1
+    if verdicts & {Verdict.UNVERIFIED, Verdict.INVALID} or Verdict.PASS not in verdicts:
+        return 2
+    return 0

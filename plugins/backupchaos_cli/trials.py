@@ -1,0 +1,130 @@
+"""What ``doctor`` tries outside the sandbox's own capabilities: links, services, targets, docker."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from backupchaos.commands import Completed
+from backupchaos.environments.base import Environment, Place
+from backupchaos.errors import BackupChaosError, MissingCapability
+from backupchaos.session.progress import harmless
+from backupchaos.targets.registry import resolve_target, target_names
+
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was tried: whether it works, what was seen, what to install if it does not."""
+
+    group: str
+    name: str
+    good: bool
+    detail: str = ""
+    hint: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return dataclasses.asdict(self)
+
+
+def links(environment: Environment) -> Iterator[Finding]:
+    """Start each link server in a sandbox of its own, and make a link with it."""
+    from backupchaos.links.links import Links
+    from backupchaos.links.realserver import PROGRAM
+
+    hint = "only wanted for --backup-link=toxiproxy; the embedded server needs nothing"
+    if shutil.which(PROGRAM) is None:
+        yield Finding("links", PROGRAM, False, "not found on PATH", hint)
+        servers = [("embedded", "embedded")]
+    else:
+        servers = [("embedded", "embedded"), ("toxiproxy", PROGRAM)]
+    for word, name in servers:
+        try:
+            sandbox = environment.sandbox(dict.fromkeys(Place, 2**20))
+        except BackupChaosError as problem:
+            yield Finding("links", name, False, str(problem))
+            continue
+        try:
+            made = Links(sandbox, 0, word)  # type: ignore[arg-type]
+            try:
+                made.create("doctor", int(sandbox.call("free_port")))
+                yield Finding("links", name, True, f"a link works ({made.server_used})")
+            finally:
+                made.close()
+        except (BackupChaosError, OSError) as problem:
+            yield Finding("links", name, False, str(problem))
+        finally:
+            sandbox.close()
+
+
+def services() -> Iterator[Finding]:
+    """The server for each kind of repository."""
+    from backupchaos.services.registry import service_for
+
+    for kind in ("sftp", "s3", "rest", "webdav"):
+        try:
+            service = service_for(kind)
+        except MissingCapability as gap:
+            yield Finding("services", kind, False, gap.reason, gap.hint)
+        except BackupChaosError as problem:
+            yield Finding("services", kind, False, str(problem))
+        else:
+            yield Finding("services", kind, True, service.name)
+
+
+def targets() -> Iterator[Finding]:
+    """Each adapter, with the version that its tool prints."""
+    for name in target_names():
+        try:
+            target = resolve_target(name)
+            target.available()
+        except MissingCapability as gap:
+            yield Finding("targets", name, False, gap.reason, gap.hint)
+            continue
+        except BackupChaosError as problem:
+            yield Finding("targets", name, False, str(problem))
+            continue
+        command = target.version()
+        env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **command.env}
+        try:
+            done = subprocess.run(  # noqa: PLW1510 - the code is looked at below
+                command.argv,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+                errors="backslashreplace",
+            )
+        except (OSError, subprocess.SubprocessError) as problem:
+            yield Finding("targets", name, False, f"cannot say its version: {problem}")
+            continue
+        words = target.parse_version(Completed(command, done.returncode, done.stdout, done.stderr, 0.0))
+        yield Finding("targets", name, done.returncode == 0, harmless(words))
+
+
+def docker() -> Finding:
+    """Whether a daemon answers; this version makes no use of it yet."""
+    try:
+        import docker as sdk
+    except ImportError:
+        return Finding(
+            "docker", "daemon", False, "the Python package is missing", "pip install 'backupchaos[docker]'"
+        )
+    try:
+        client = sdk.from_env(timeout=3)
+        try:
+            version = str(client.version().get("Version", "unknown"))
+        finally:
+            client.close()
+    except Exception as problem:
+        return Finding(
+            "docker", "daemon", False, f"no daemon answers: {harmless(problem, 120)}", "start Docker"
+        )
+    return Finding("docker", "daemon", True, f"{harmless(version)}; not used by this version")

@@ -1,0 +1,138 @@
+"""What one pytest process knows about scenarios; made when the first one is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from backupchaos.errors import UsageProblem
+from backupchaos.session.console import Console, style_for
+from backupchaos.session.runner import Session
+from backupchaos.session.selection import Selected, select
+from backupchaos.session.settings import EnvironmentName, KeepWord, LinkWord, Settings
+from pytest_backupchaos.plugin import OPTIONS, STATE, TERMINAL
+
+if TYPE_CHECKING:
+    from backupchaos.targets.base import Target
+
+
+def state_of(config: pytest.Config) -> State:
+    """The state of this process."""
+    if STATE not in config.stash:
+        config.stash[STATE] = State(config)
+    return config.stash[STATE]
+
+
+class State:
+    """Selection, targets, runs and console of one pytest process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.options = config.stash[OPTIONS]
+        self.worker: str = getattr(config, "workerinput", {}).get("workerid", "")
+        self.seed = self._seed()
+        self.session = Session(
+            Settings(
+                runs=self.options.runs,
+                seed=self.seed,
+                env=cast("EnvironmentName", self.options.env),
+                keep=cast("KeepWord", self.options.keep),
+                link=cast("LinkWord", self.options.link),
+                require=self.options.require,
+            )
+        )
+        self.directories: dict[str, None] = {}
+        self.deselected = 0
+        self.forgiven: list[str] = []
+        self.report: Path | None = None
+        self.report_problem = ""
+        self._taken = 0
+        self._selected: list[Selected] | None = None
+        self._targets: dict[str, Target] = {}
+        self._console: Console | None = None
+
+    def _seed(self) -> int:
+        given: int | None = getattr(self.config, "workerinput", {}).get("backupchaos_seed")
+        if given is None:
+            given = self.options.seed
+        if given is None:
+            from backupchaos.engine.options import new_seed
+
+            given = new_seed()
+        return given
+
+    def validate(self) -> None:
+        """Look up everything that was selected; raises ``pytest.UsageError``."""
+        try:
+            selected = self.selected
+            if selected or self.options.targets_given:
+                for name in self.options.targets:
+                    self.target(name)
+            check_capabilities(self.options.require)
+        except UsageProblem as problem:
+            raise pytest.UsageError(str(problem)) from None
+
+    @property
+    def selected(self) -> list[Selected]:
+        """What ``--backup-scenario`` names; raises ``UsageProblem``."""
+        if self._selected is None:
+            import backupchaos_scenarios
+
+            options = self.options
+            base = options.here if options.selecting else options.root
+            self._selected = select(options.scenarios, backupchaos_scenarios, base, project=options.root)
+        return self._selected
+
+    def target(self, name: str) -> Target:
+        """The target of that name: a conftest's, an adapter, or a file; raises ``UsageProblem``."""
+        if name not in self._targets:
+            found = self.config.hook.pytest_backup_target(config=self.config, name=name)
+            if found is None:
+                from backupchaos.targets.registry import resolve_target
+
+                found = resolve_target(name, self._base(name))
+            self._targets[name] = found
+        return self._targets[name]
+
+    def _base(self, name: str) -> Path:
+        """Where target files and project tables are looked for: here if typed here, else the root."""
+        here = self.options.here
+        return here if os.sep in name and (here / name).exists() else self.options.root
+
+    def take_new_runs(self) -> list[str]:
+        """The folders of runs made since the last call."""
+        every = self.session.directories
+        new, self._taken = every[self._taken :], len(every)
+        return [str(path) for path in new]
+
+    def add_runs(self, directories: Iterable[str]) -> None:
+        """Take note of runs made anywhere; one that is known already is not counted twice."""
+        self.directories.update(dict.fromkeys(directories))
+
+    @property
+    def console(self) -> Console:
+        """Where live progress goes."""
+        if self._console is None:
+            from pytest_backupchaos.live import make_console
+
+            self._console = make_console(self.config, self.config.stash.get(TERMINAL, -1), style_for)
+        return self._console
+
+
+def check_capabilities(words: Iterable[str]) -> None:
+    """Raise ``UsageProblem`` for a required capability that is probably misspelt.
+
+    Adapters of third parties bring words of their own, so an unknown word alone is no mistake.
+    """
+    from backupchaos.model.words import nearest
+    from backupchaos.session.capabilities import known_capabilities
+
+    known = known_capabilities()
+    for word in words:
+        near = nearest(word, known)
+        if word not in known and near is not None:
+            raise UsageProblem(f"--backup-require: there is no capability {word!r}. Did you mean {near!r}?")

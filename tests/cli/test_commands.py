@@ -1,0 +1,271 @@
+"""Every command: what it prints, what it writes, which exit code it gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import backupchaos_scenarios
+
+Cli = Callable[..., tuple[int, str, str]]
+COMMANDS = ("list", "show", "lint", "run", "report", "doctor", "cleanup")
+MINE = "scenario: mine\ntitle: Mine\nsource: {files: 5, size: 1MiB}\n"
+
+
+def test_version_and_help(cli: Cli) -> None:
+    from backupchaos import __version__
+
+    assert cli("--version") == (0, f"backupchaos {__version__}\n", "")
+    code, text, _ = cli("--help")
+    assert code == 0
+    assert all(command in text for command in COMMANDS)
+    assert "exit codes" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_has_examples(cli: Cli, command: str) -> None:
+    code, text, _ = cli(command, "--help")
+    assert code == 0
+    assert f"examples:\n  backupchaos {command}" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("runn",),
+        ("run",),
+        ("run", "normal", "--seed", "-1"),
+        ("run", "normal", "--repeat=0"),
+        ("lint", "x", "--format=y"),
+    ],
+)
+def test_usage_mistakes_give_4(cli: Cli, words: tuple[str, ...]) -> None:
+    code, out, err = cli(*words)
+    assert code == 4
+    assert out == ""
+    assert "error" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "netwrk_loss"), "Did you mean 'network_loss'?"),
+        (("run", "normal", "--target=referense"), "Did you mean 'reference'?"),
+        (("run", "normal", "--repository=sftpp"), "repository"),
+        (("run", "normal", "--require=volume"), "Did you mean 'volumes'?"),
+        (("show", "disk_ful"), "Did you mean 'disk_full'?"),
+        (("list", "--tag=quik"), "Did you mean 'quick'?"),
+        (("report", "nowhere"), "no run found"),
+        (("lint", "."), "no *.chaos.yaml file"),
+    ],
+)
+def test_mistakes_of_the_user_give_4_and_no_traceback(cli: Cli, words: tuple[str, ...], message: str) -> None:
+    code, out, err = cli(*words)
+    assert (code, out) == (4, "")
+    assert err.startswith("backupchaos: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert "Traceback" in cli(*words, "--traceback")[2]
+
+
+def test_a_defect_of_ours_gives_3_and_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("backupchaos_cli.listing.look", broken)
+    code, _, err = cli("list")
+    assert code == 3
+    assert "ZeroDivisionError: oh" in err
+    assert "Traceback" not in err
+
+
+def test_list(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = cli("list")
+    assert code == 0
+    assert all(f"\n{name} " in out for name in backupchaos_scenarios.names())
+    code, out, _ = cli("list", "--tag", "baseline")
+    assert "\nnormal " in out
+    assert "\ndisk_full " not in out
+    monkeypatch.setenv("FAKE_LACKING", "volumes=no room")
+    found = {one["name"]: one for one in json.loads(cli("list", "--json")[1])}
+    assert tuple(found) == backupchaos_scenarios.names()
+    assert found["normal"]["runnable"] is True
+    assert (found["disk_full"]["runnable"], found["disk_full"]["reason"]) == (False, "volumes: no room")
+    assert "volumes" in found["disk_full"]["needs"]
+
+
+def test_show(cli: Cli, tmp_path: Path) -> None:
+    code, out, _ = cli("show", "network_loss")
+    assert code == 0
+    for words in (
+        "deadline: 2m",
+        "schedule:",
+        "cut  network.down: at 50%, for 5 s",
+        "retries",
+        "needs: link, sftp",
+    ):
+        assert words in out
+    (tmp_path / "mine.chaos.yaml").write_text(MINE)
+    assert "title: Mine" in cli("show", "mine.chaos.yaml")[1]
+
+
+@pytest.mark.parametrize("name", backupchaos_scenarios.names())
+def test_every_built_in_scenario_can_be_shown(cli: Cli, name: str) -> None:
+    code, out, _ = cli("show", name)
+    assert code == 0
+    assert f"scenario: {name}" in out
+
+
+def test_lint(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "good.chaos.yaml").write_text(MINE)
+    (tmp_path / "bad.chaos.yaml").write_text(MINE + "faluts: {}\ndeadline: 30\n")
+    assert cli("lint", "good.chaos.yaml") == (0, "1 file checked, no problems\n", "")
+    code, out, _ = cli("lint", "bad.chaos.yaml", "good.chaos.yaml")
+    assert code == 1
+    assert "bad.chaos.yaml:4:1: unknown-key" in out
+    assert "bad.chaos.yaml:5:11:" in out
+    assert out.endswith("2 files checked, 2 problems\n")
+    assert [p["line"] for p in json.loads(cli("lint", ".", "--format=json")[1])] == [4, 5]
+    first, second = cli("lint", ".", "--format", "github")[1].splitlines()
+    assert first.startswith("::error file=bad.chaos.yaml,line=4,col=1,title=unknown-key::")
+    assert second.startswith("::error file=bad.chaos.yaml,line=5,col=11,")
+    assert cli("lint", "no.chaos.yaml")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "missing", "options", "code"),
+    [
+        ("", "", (), 0),
+        ("disk_full=fail", "", (), 1),
+        ("disk_full=unverified", "", (), 2),
+        ("disk_full=invalid", "", (), 2),
+        ("disk_full=invalid,normal=fail", "", (), 1),
+        ("", "disk_full=volumes", (), 0),
+        ("", "disk_full=volumes,normal=volumes", (), 2),
+        ("", "disk_full=volumes", ("--require=volumes",), 1),
+        ("", "disk_full=volumes", ("--require=all",), 1),
+    ],
+)
+def test_exit_codes_of_run(  # noqa: PLR0917
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    verdicts: str,
+    missing: str,
+    options: tuple[str, ...],
+    code: int,
+) -> None:
+    monkeypatch.setenv("FAKE_VERDICTS", verdicts)
+    monkeypatch.setenv("FAKE_MISSING", missing)
+    assert cli("run", "normal", "disk_full", *options)[0] == code
+
+
+def test_run_stores_reports_and_repeats(cli: Cli, fakes: ModuleType, tmp_path: Path) -> None:
+    code, out, err = cli("run", "normal", "--seed=5", "--repeat=3", "--results=out", "--report=page.html")
+    assert code == 0
+    assert [call[3].seed for call in fakes.calls] == [5, 6, 7]
+    assert len(list((tmp_path / "out/runs").glob("*/results.json"))) == 3
+    assert "seen by normal" in (tmp_path / "page.html").read_text()
+    assert "3 runs: 3 pass" in out
+    assert "report: page.html" in out
+    assert "phase control" in err  # progress does not disturb what is piped on
+
+
+def test_run_options_reach_the_engine(cli: Cli, fakes: ModuleType) -> None:
+    cli(
+        "run",
+        "tag:baseline",
+        "--repository=local",
+        "--keep=always",
+        "--link=embedded",
+        "--target=rclone",
+        "-q",
+    )
+    ((name, target, scenario, options),) = fakes.calls
+    assert (name, target, scenario.repository) == ("normal", "rclone", "local")
+    assert (options.keep, options.link_server) == ("always", "embedded")
+    assert options.reproduce.startswith("backupchaos run normal --target=rclone --seed=")
+
+
+def test_a_failed_run_is_explained_and_can_be_repeated(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_VERDICTS", "disk_full=fail")
+    _, out, _ = cli("run", "disk_full", "--seed=5")
+    assert "= because: The job of disk_full said success." in out
+    assert "replay: backupchaos run disk_full --target=reference --seed=5" in out
+    assert "##[error]" not in out
+
+
+def test_dry_run_runs_nothing(
+    cli: Cli, fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_LACKING", "volumes=no room")
+    code, out, _ = cli("run", "normal", "disk_full", "--dry-run")
+    assert code == 0
+    assert "1 of 2 runs can be made here" in out
+    assert "no room" in out
+    assert fakes.calls == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_report_is_made_from_stored_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_VERDICTS", "disk_full=fail")
+    cli("run", "normal", "disk_full")
+    first = (tmp_path / ".backupchaos/report.html").read_bytes()
+    code, out, _ = cli("report", ".backupchaos/runs", "--html=again.html", "--markdown=summary.md")
+    assert code == 1
+    assert (tmp_path / "again.html").read_bytes() == first
+    assert "disk&#95;full" in (tmp_path / "summary.md").read_text()
+    assert "2 runs: 1 pass, 1 fail" in out
+
+
+def test_cleanup(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def heal(dry_run: bool = False) -> list[str]:
+        asked.append(dry_run)
+        return ["removed the directory x"]
+
+    monkeypatch.setattr("backupchaos_cli.cleaning.heal", heal, raising=False)
+    cli("run", "normal")
+    assert cli("cleanup", "--dry-run") == (0, "would have: removed the directory x\n", "")
+    assert list((tmp_path / ".backupchaos/runs").iterdir())
+    assert cli("cleanup", "--all")[0] == 0
+    assert not list((tmp_path / ".backupchaos/runs").iterdir())
+    assert asked == [True, False]
+
+
+def test_colour_only_where_it_is_wanted(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" not in cli("run", "normal", "-q")[1]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[32m" in cli("run", "normal", "-q")[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in cli("run", "normal", "-q")[1]
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m backupchaos_cli.main show network_loss | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    assert done.returncode == 0
+
+
+def test_the_entry_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from backupchaos_cli.main import main; main(['--help'])\n"
+        "print([m for m in ('pydantic', 'yaml', 'jinja2', 'requests', 'asyncssh', 'pytest') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=os.environ
+    )
+    assert done.stdout.endswith("[]\n")

@@ -1,0 +1,45 @@
+"""The command line on the real engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLI = (sys.executable, "-m", "backupchaos_cli.main")
+
+
+def test_doctor_tries_what_there_is(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*CLI, "doctor", "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    found = json.loads(done.stdout)
+    groups = {one["group"] for one in found["findings"]}
+    assert groups == {"sandbox", "links", "services", "targets", "docker"}
+    reference = next(one for one in found["findings"] if one["name"] == "reference")
+    assert reference["good"]
+    assert done.returncode == (0 if any(one["runnable"] for one in found["scenarios"].values()) else 2)
+    assert all(one["runnable"] or one["reason"] for one in found["scenarios"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.needs("namespaces")
+def test_a_real_run(tmp_path: Path) -> None:
+    (tmp_path / "small.chaos.yaml").write_text(
+        "scenario: small\ntitle: Small\nsource: {files: 10, size: 1MiB, new: 1MiB}\nrepository: local\n"
+        "expect: {outcome: success}\n"
+    )
+    done = subprocess.run(
+        [*CLI, "run", "small.chaos.yaml", "--seed=1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 run: 1 pass" in done.stdout
+    assert (tmp_path / ".backupchaos/report.html").is_file()
