@@ -12,7 +12,7 @@ import socket
 from backupchaos.environments.local import kernel
 from backupchaos.syscalls import filters
 from backupchaos.syscalls.decode import Memory
-from backupchaos.syscalls.supervisor import _NOTIFICATION, _RECEIVE, _RESPONSE, _SEND
+from backupchaos.syscalls.listener import NOTIFICATION, RECEIVE, RESPONSE, SEND
 from backupchaos.syscalls.tables import ARCHITECTURES
 
 _GETPPID = {"x86_64": 110, "aarch64": 173}
@@ -106,9 +106,9 @@ def _answer_one(listener: int) -> str:
     poll.register(listener, select.POLLIN)
     if not poll.poll(5000):
         return "a stopped call was never reported"
-    buffer = bytearray(_NOTIFICATION.size)
-    fcntl.ioctl(listener, _RECEIVE, buffer)
-    fcntl.ioctl(listener, _SEND, _RESPONSE.pack(_NOTIFICATION.unpack(buffer)[0], _MAGIC, 0, 0))
+    buffer = bytearray(NOTIFICATION.size)
+    fcntl.ioctl(listener, RECEIVE, buffer)
+    fcntl.ioctl(listener, SEND, RESPONSE.pack(NOTIFICATION.unpack(buffer)[0], _MAGIC, 0, 0))
     return ""
 
 

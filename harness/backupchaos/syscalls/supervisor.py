@@ -6,53 +6,23 @@ the agent reports that. ``control`` is a channel to the agent: requests in, even
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import heapq
 import os
 import select
 import signal
 import socket
-import struct
 import time
 from collections.abc import Callable
 from typing import Any
 
 from backupchaos.environments.local.channel import Channel, Message
 from backupchaos.syscalls.decode import Decoder, group_of
+from backupchaos.syscalls.listener import CONTINUE, EMPTY, NOTIFICATION, Listener
 from backupchaos.syscalls.rules import Rule, open_is
 from backupchaos.syscalls.tables import Call
 
 REPORTS = 1000
 """So many hits of a rule are reported one by one; then only every 1000th, as totals."""
-_RECEIVE, _SEND, _ID_VALID, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40082104
-_SYNC_WAKE_UP = 1
-_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
-_RESPONSE = struct.Struct("=QqiI")
-_EMPTY = bytes(_NOTIFICATION.size)
-_CONTINUE = 1
-
-
-class _Listener:
-    """One supervised process tree."""
-
-    __slots__ = ("_by_number", "active", "fd", "rules")
-
-    def __init__(self, fd: int, rules: list[Rule]) -> None:
-        self.fd = fd
-        self.rules = rules
-        self._by_number: dict[int, list[tuple[Rule, Call, str]]] = {}
-        for rule in rules:
-            for number, (call, kind) in rule.calls.items():
-                self._by_number.setdefault(number, []).append((rule, call, kind))
-        self.active: dict[int, list[tuple[Rule, Call, str]]] = {}
-        """Call number -> armed rules for it."""
-        self.refresh()
-
-    def refresh(self) -> None:
-        """After a rule was switched."""
-        for number, rules in self._by_number.items():
-            self.active[number] = [entry for entry in rules if entry[0].armed]
 
 
 class Supervisor:
@@ -64,11 +34,11 @@ class Supervisor:
         self._readers: dict[int, Callable[[], None]] = {control.fileno(): self._requests}
         self._epoll.register(control.fileno(), select.EPOLLIN)
         self._rules: dict[str, list[Rule]] = {}
-        self._listeners: dict[int, _Listener] = {}
-        self._held: dict[str, list[tuple[_Listener, int]]] = {}
-        self._delayed: list[tuple[float, int, _Listener]] = []
+        self._listeners: dict[int, Listener] = {}
+        self._held: dict[str, list[tuple[Listener, int]]] = {}
+        self._delayed: list[tuple[float, int, Listener]] = []
         self._decoder = Decoder()
-        self._buffer = bytearray(_EMPTY)
+        self._buffer = bytearray(EMPTY)
         self._writing = False
 
     def run(self) -> None:
@@ -94,22 +64,17 @@ class Supervisor:
 
     # -- calls --------------------------------------------------------------------------------
 
-    def _answer_call(self, listener: _Listener) -> None:
+    def _answer_call(self, listener: Listener) -> None:
         buffer = self._buffer
-        buffer[:] = _EMPTY  # the kernel insists
-        try:
-            fcntl.ioctl(listener.fd, _RECEIVE, buffer)
-        except OSError as problem:
-            if problem.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
-                return  # the caller died meanwhile
-            raise
-        ident, tid, _, number, _, _, *args = _NOTIFICATION.unpack(buffer)
+        if not listener.receive(buffer):
+            return
+        ident, tid, _, number, _, _, *args = NOTIFICATION.unpack(buffer)
         rules = listener.active[number]
-        due = self._judge(listener.fd, rules, ident, tid, args) if rules else None
+        due = self._judge(listener, rules, ident, tid, args) if rules else None
         if due is None:
-            _send(listener.fd, ident, 0, 0, _CONTINUE)
+            listener.answer(ident, flags=CONTINUE)
         elif due.action == "errno":
-            _send(listener.fd, ident, 0, -due.errno, 0)
+            listener.answer(ident, due.errno)
         elif due.action == "hold":
             self._held.setdefault(due.name, []).append((listener, ident))
         elif due.action == "delay":
@@ -118,7 +83,7 @@ class Supervisor:
             self._kill(listener, ident, tid)
 
     def _judge(
-        self, fd: int, rules: list[tuple[Rule, Call, str]], ident: int, tid: int, args: list[int]
+        self, listener: Listener, rules: list[tuple[Rule, Call, str]], ident: int, tid: int, args: list[int]
     ) -> Rule | None:
         """Let every armed rule see the call; the first that acts decides, observers always look on."""
         due: Rule | None = None
@@ -133,7 +98,7 @@ class Supervisor:
                 continue
             if not rule.sees(self._decoder.size(call, tid, args)):
                 continue
-            if not _alive(fd, ident):  # what we read may be another process's
+            if not listener.waits(ident):  # what we read may be another process's
                 rule.matched -= 1
                 rule.acted -= 1
                 return None
@@ -171,14 +136,14 @@ class Supervisor:
             }
         )
 
-    def _kill(self, listener: _Listener, ident: int, tid: int) -> None:
+    def _kill(self, listener: Listener, ident: int, tid: int) -> None:
         """SIGKILL instead of an answer: the call is never made."""
         try:
             handle = os.pidfd_open(group_of(tid))
         except OSError:
             return
         try:
-            if _alive(listener.fd, ident):
+            if listener.waits(ident):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
         except OSError:
             pass
@@ -188,7 +153,7 @@ class Supervisor:
     def _release(self, name: str) -> int:
         held = self._held.pop(name, [])
         for listener, ident in held:
-            _send(listener.fd, ident, 0, 0, _CONTINUE)
+            listener.answer(ident, flags=CONTINUE)
         return len(held)
 
     def _timeout(self) -> float:
@@ -197,7 +162,7 @@ class Supervisor:
     def _let_go_late(self) -> None:
         while self._delayed and self._delayed[0][0] <= time.monotonic():
             _, ident, listener = heapq.heappop(self._delayed)
-            _send(listener.fd, ident, 0, 0, _CONTINUE)
+            listener.answer(ident, flags=CONTINUE)
 
     # -- the agent ----------------------------------------------------------------------------
 
@@ -248,20 +213,17 @@ class Supervisor:
             with sock:
                 _, fds, _, _ = socket.recv_fds(sock, 1, 1)
             for fd in fds:
-                self._attach(_Listener(fd, rules))
+                self._attach(Listener(fd, rules))
 
         self._readers[sock.fileno()] = ready
         self._epoll.register(sock.fileno(), select.EPOLLIN)
 
-    def _attach(self, listener: _Listener) -> None:
-        try:  # Linux 6.6: wake the caller on this CPU, which halves the round trip
-            fcntl.ioctl(listener.fd, _SET_FLAGS, _SYNC_WAKE_UP)
-        except OSError:
-            pass
+    def _attach(self, listener: Listener) -> None:
+        listener.wake_quickly()
         self._listeners[listener.fd] = listener
         self._epoll.register(listener.fd, select.EPOLLIN)
 
-    def _detach(self, listener: _Listener) -> None:
+    def _detach(self, listener: Listener) -> None:
         """Nobody is left under this filter."""
         del self._listeners[listener.fd]
         self._epoll.unregister(listener.fd)
@@ -269,7 +231,7 @@ class Supervisor:
             held[:] = [item for item in held if item[0] is not listener]
         self._delayed = [item for item in self._delayed if item[2] is not listener]
         heapq.heapify(self._delayed)
-        os.close(listener.fd)
+        listener.close()
         for rule in listener.rules:
             if rule.matched:
                 self._report_totals(rule)
@@ -287,19 +249,3 @@ class Supervisor:
         if waiting != self._writing:
             self._writing = waiting
             self._epoll.modify(self._control.fileno(), select.EPOLLIN | (select.EPOLLOUT if waiting else 0))
-
-
-def _alive(fd: int, ident: int) -> bool:
-    try:
-        fcntl.ioctl(fd, _ID_VALID, struct.pack("Q", ident))
-    except OSError:
-        return False
-    return True
-
-
-def _send(fd: int, ident: int, value: int, error: int, flags: int) -> None:
-    try:
-        fcntl.ioctl(fd, _SEND, _RESPONSE.pack(ident, value, error, flags))
-    except OSError as problem:
-        if problem.errno not in (errno.ENOENT, errno.EBADF):
-            raise  # ENOENT: the caller died meanwhile

@@ -14,7 +14,8 @@ from pathlib import Path
 from backupchaos.environments.base import Place
 from backupchaos.environments.local import isolation, journal
 from backupchaos.environments.local.channel import Channel, Message, pair
-from backupchaos.environments.local.sandbox import LocalSandbox, locate
+from backupchaos.environments.local.client import locate
+from backupchaos.environments.local.sandbox import LocalSandbox
 from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 
 DEFAULT_SIZE = 256 * 2**20

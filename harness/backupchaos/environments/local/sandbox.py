@@ -13,8 +13,9 @@ from typing import Any
 
 from backupchaos.commands import Command
 from backupchaos.environments.base import Place, ProcessInfo, Role, SandboxEvent, SyscallRule, Usage
-from backupchaos.environments.local.channel import Channel, Message
-from backupchaos.errors import BackupChaosError, HarnessBroken, MissingCapability, UsageProblem
+from backupchaos.environments.local.channel import Channel
+from backupchaos.environments.local.client import locate, memory_file, problem_of
+from backupchaos.errors import HarnessBroken
 
 _CLOSE_SECONDS = 20
 _WORDS = {"userns": "user namespaces", "root": "root namespaces", "plain": "plain"}
@@ -95,7 +96,7 @@ class LocalSandbox:
         handed += pass_fds
         memory = -1
         if stdin is None and command.stdin:
-            memory = _memory_file(command.stdin)
+            memory = memory_file(command.stdin)
             handed.append((memory, 0))
         try:
             pid = self._ask(
@@ -235,7 +236,7 @@ class LocalSandbox:
         except (EOFError, OSError):
             raise self._death() from None
         if "problem" in answer:
-            raise _problem(answer)
+            raise problem_of(answer)
         return answer["ok"], received
 
     def _death(self) -> HarnessBroken:
@@ -245,41 +246,3 @@ class LocalSandbox:
             text = os.pread(self._log, 20000, 0).decode(errors="backslashreplace").strip()
         code = self._process.returncode
         return HarnessBroken(f"the sandbox's agent died (status {code})" + (f":\n{text}" if text else ""))
-
-
-def locate(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """(absolute path, real path) of each; raises ``UsageProblem`` for what does not exist."""
-    pairs = []
-    for path in paths:
-        full = os.path.abspath(path)
-        if not os.path.exists(full):
-            raise UsageProblem(f"cannot expose {path} to the sandbox: it does not exist")
-        real = os.path.realpath(full)
-        pairs += [(full, real)] if full == real else [(full, real), (real, real)]
-    return pairs
-
-
-class OperationFailed(HarnessBroken, OSError):
-    """An operation met an error of the operating system: ``errno`` says which."""
-
-    def __str__(self) -> str:
-        return str(self.strerror)
-
-
-def _problem(answer: Message) -> BackupChaosError:
-    kind, text = answer["problem"], answer["text"]
-    if kind == "UsageProblem":
-        return UsageProblem(text)
-    if kind == "MissingCapability":
-        return MissingCapability(answer.get("capability", "volumes"), text)
-    if kind == "OSError":
-        return OperationFailed(answer["errno"], text)
-    return HarnessBroken(text)
-
-
-def _memory_file(content: bytes) -> int:
-    fd = os.memfd_create("stdin")
-    with open(fd, "wb", closefd=False) as file:
-        file.write(content)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
