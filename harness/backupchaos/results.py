@@ -169,7 +169,7 @@ class RunResult:
     notes: tuple[str, ...] = ()
     severity: str = "none"
     """``data_loss`` (claimed success, restore differs), ``damage`` (an older snapshot is harmed),
-    ``wedged`` (no recovery), ``silent``, ``expectation`` or ``none``."""
+    ``wedged`` (no recovery), ``hang``, ``silent``, ``expectation`` or ``none``."""
     scenario_file: str | None = None
     scenario_yaml: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -100,6 +100,7 @@ def run_scenario(scenario: Scenario, target: Target, options: RunOptions) -> Run
     if options.progress is not None:
         history.listen(options.progress)
     attempt = _Attempt(scenario, target, profile, options=options, history=history, notes=notes)
+    attempt.run_id = run_id
     try:
         attempt.go()
     except BaseException:
@@ -141,12 +142,14 @@ class _Attempt:
         self.broken: str | None = None
         self.control_failed: str | None = None
         self.worth_keeping = False
+        self.run_id = ""
         self.started = datetime.now(UTC)
 
     def go(self) -> None:
         """All phases; what breaks is remembered, not raised, unless it is the user's to know."""
         self.history.append(
             "run.start",
+            run_id=self.run_id,
             scenario=self.scenario.to_yaml_dict(),
             target=self.target.name,
             seed=self.options.seed,
@@ -282,9 +285,13 @@ class _Attempt:
 
         name = f"{self.target.name} × {self.scenario.scenario}"
         if self.broken is not None:
-            text = f"The harness broke, so this run says nothing about {self.target.name}: {self.broken}."
-            rows = [CheckResult("harness", "the harness worked", "yes", self.broken, Verdict.INVALID)]
-            return rows, Verdict.INVALID, f"{name}: INVALID — the harness broke: {self.broken}", text
+            short = (self.broken.splitlines() or ["no words"])[0][:300]
+            text = (
+                f"Sorry: the harness broke, so this run says nothing about {self.target.name}: {short}. "
+                "The history has the details; please report it."
+            )
+            rows = [CheckResult("harness", "the harness worked", "yes", short, Verdict.INVALID)]
+            return rows, Verdict.INVALID, f"{name}: INVALID — the harness broke: {short}", text
         if self.control_failed is not None:
             holds = False if not self.scenario.faults else None
             made = row(
