@@ -29,6 +29,7 @@ class OperationFailed(HarnessBroken, OSError):
 
 
 def problem_of(answer: Message) -> BackupChaosError:
+    """The exception that an agent's answer stands for."""
     kind, text = answer["problem"], answer["text"]
     if kind == "UsageProblem":
         return UsageProblem(text)
@@ -40,6 +41,7 @@ def problem_of(answer: Message) -> BackupChaosError:
 
 
 def memory_file(content: bytes) -> int:
+    """A descriptor of a nameless file with this content, at its start; the caller closes it."""
     fd = os.memfd_create("stdin")
     with open(fd, "wb", closefd=False) as file:
         file.write(content)
