@@ -10,6 +10,8 @@ from backupchaos.checks.rows import row
 from backupchaos.checks.table import TABLE
 from backupchaos.results import CheckResult, Evidence, FaultResult, Verdict
 
+GRAVITY = ("honest", "no_collateral", "recoverable", "bounded", "loud")
+"""What a headline names first, when several things are wrong."""
 ORDER = (Verdict.INVALID, Verdict.FAIL, Verdict.UNVERIFIED)
 
 
@@ -96,12 +98,20 @@ def severity(case: Case, rows: Sequence[CheckResult]) -> str:
     return "expectation" if failed else "none"
 
 
+def _gravity(result: CheckResult) -> int:
+    """Broken laws by weight, then the outcome, then the rest as they come."""
+    if result.law in GRAVITY:
+        return GRAVITY.index(result.law)
+    return len(GRAVITY) + (result.id != "outcome")
+
+
 def words(case: Case, target: str, verdict: Verdict, rows: Sequence[CheckResult]) -> tuple[str, str]:
     """(headline, one paragraph) for people."""
     scenario = case.scenario.scenario
     bad = [result for result in rows if result.verdict is verdict]
     job = case.job(JOB)
     claim = "never ended" if job is None else f"said {job.outcome} (exit {job.returncode})"
+    bad.sort(key=_gravity)
     first = bad[0] if bad else None
     kind = severity(case, rows)
     headline = f"{target} × {scenario}: {verdict.value.upper()}"
