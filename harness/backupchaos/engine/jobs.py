@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from backupchaos.engine.injector import Injector
 from backupchaos.engine.loop import OutputPipe
 from backupchaos.engine.observers import JobObserver
 from backupchaos.engine.schedule import Facts, Schedule
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place, SyscallRule
-from backupchaos.errors import BackupChaosError, HarnessBroken
+from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Ground
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import JobResult
@@ -22,8 +23,6 @@ PROGRESS = "progress.hold"
 CLOSE_WATCH = 0.004
 """Seconds between looks at a volume while a trigger or a proof depends on it."""
 EASY_WATCH = 0.05
-LINGER = 0.5
-"""Seconds that children of an ended job have to end by themselves."""
 
 
 class JobRun:
@@ -58,7 +57,12 @@ class JobRun:
         self._armed: int | None = None
         self._key = ""
         self._local_hold: int | None = None
-        self.failures: list[str] = []
+        self._injector = Injector(world.history)
+
+    @property
+    def failures(self) -> list[str]:
+        """Faults that could not be undone."""
+        return self._injector.failures
 
     # -- the run -------------------------------------------------------------------------------
 
@@ -270,67 +274,19 @@ class JobRun:
             if action.what == "apply":
                 self._apply(fault)
             else:
-                self._undo(fault)
+                self._injector.undo(fault)
         self._facts.lines.clear()
 
-    def _event(self, fault: Fault[Any], status: str, detail: str = "") -> None:
-        self._world.history.append(
-            "fault",
-            name=fault.name,
-            fault=fault.spec.kind,
-            status=status,
-            mechanism=fault.mechanism,
-            detail=detail,
-        )
-
     def _apply(self, fault: Fault[Any]) -> None:
-        self._event(fault, "applying")
-        fault.applied_at = self._world.history.now()
         try:
-            detail = fault.apply()
-            fault.verify()
-        except (BackupChaosError, OSError) as error:
-            self._event(fault, "failed", str(error))
+            self._injector.apply(fault)
+        except HarnessBroken:
             self._let_go()
-            raise HarnessBroken(f"fault {fault.name} could not be applied: {error}") from error
-        self._event(fault, "applied", detail)
-        if fault.spec.instant:
-            fault.undone_at = fault.applied_at
-
-    def _undo(self, fault: Fault[Any]) -> None:
-        self._event(fault, "undoing")
-        try:
-            fault.undone_at = self._world.history.now()
-            fault.undo()
-            fault.verify_undone()
-        except (BackupChaosError, OSError) as error:
-            self.failures.append(f"fault {fault.name} could not be undone: {error}")
-            self._event(fault, "failed", str(error))
-            return
-        self._event(fault, "undone")
+            raise
 
     def _heal(self) -> None:
         """Undo what is still in force, the newest first, each even if another failed."""
         self._let_go()
         self._facts.ended = True
         for action in reversed(self._schedule.step(self._facts)):
-            self._undo(self._faults[action.name])
-
-    # -- what is left of it --------------------------------------------------------------------
-
-    def leftovers(self) -> list[str]:
-        """Processes of the job that outlived it; they are ended, and told."""
-        import signal
-
-        sandbox = self._world.sandbox
-
-        def alive() -> list[Any]:
-            return [p for p in sandbox.processes() if p.role in {"target", "orphan"}]
-
-        self._world.loop.pump_until(lambda: not alive(), LINGER)
-        found = alive()
-        for process in found:
-            sandbox.signal(process.pid, signal.SIGKILL, tree=True)
-        if found and not self._world.loop.pump_until(lambda: not alive(), 5.0):
-            raise HarnessBroken("processes of the job survived SIGKILL")
-        return [f"{process.pid} {process.command[:120]}" for process in found]
+            self._injector.undo(self._faults[action.name])

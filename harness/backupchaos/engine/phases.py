@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backupchaos.engine.jobs import JobRun
+from backupchaos.engine.leftovers import end_leftovers
 from backupchaos.engine.oracle import Oracle
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
@@ -126,7 +127,9 @@ class Phases:
         if run.failures:
             raise HarnessBroken("; ".join(run.failures))
         self._ask_states("fault")
-        self.world.history.append("residue", when="after the job", processes=run.leftovers(), files=[])
+        self.world.history.append(
+            "residue", when="after the job", processes=end_leftovers(self.world), files=[]
+        )
         return job
 
     def _job(self, name: str, faults: Mapping[str, Fault[Any]] | None = None) -> JobRun:
@@ -196,7 +199,7 @@ class Phases:
                 self.world.run(command, what="unlock")
         run = self._job("recovery")
         job = run.run()
-        run.leftovers()
+        end_leftovers(self.world)
         if job.outcome != "success":
             return
         before, self.listed = self.listed, self.snapshots("after recovery")
