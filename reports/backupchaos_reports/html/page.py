@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent / "templates"
 INLINE_PASSING = 50
 """Up to so many runs in all, passing ones are in the page itself; above, they are packed."""
+OPEN_PASSING = 3
+"""A report of so few runs is read run by run: none of them is folded."""
 INLINE_OTHERS = 40
 """Runs that did not pass are in the page itself, the worst first, up to so many."""
 LONGEST = 20_000
@@ -107,6 +109,7 @@ def _values(jinja: Environment, runs: Sequence[StoredRun], title: str | None) ->
         "others_packed": max(0, len(others) - INLINE_OTHERS),
         "passing": _views(inline),
         "passing_inline": bool(inline),
+        "passing_open": len(runs) <= OPEN_PASSING,
         "passing_count": len(passing),
         "skipped": [p for p in pairs if p[0].result.verdict is Verdict.SKIPPED],
         "blocks": packing.blocks(article.render(v=view, open=True) for view in _views(packed, views.LEAN)),
