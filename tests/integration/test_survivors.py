@@ -7,9 +7,8 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -60,20 +59,24 @@ def mounts() -> set[str]:
     return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
-def listeners() -> set[str]:
+def listening() -> set[str]:
+    """Inodes of the sockets that listen in this network namespace."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return {line.split()[1] for line in lines if line.split()[3] == "0A"}
+    return {fields[9] for line in lines if (fields := line.split())[3] == "0A"}
 
 
-def own_folders() -> set[str]:
-    places = [tempfile.gettempdir(), "/dev/shm", os.environ.get("XDG_RUNTIME_DIR", "")]
-    return {
-        f"{place}/{name}"
-        for place in places
-        if place and Path(place).is_dir()
-        for name in os.listdir(place)
-        if "backupchaos" in name
-    }
+def sockets_of(pids: Iterable[int]) -> set[str]:
+    """Inodes of the sockets that these processes hold."""
+    found = set()
+    for pid in pids:
+        for name in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                target = os.readlink(name)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                found.add(target[8:-1])
+    return found
 
 
 def recorded(project: Path) -> int:
@@ -96,16 +99,20 @@ def wait_until(done: Callable[[], bool], seconds: float) -> bool:
 def test_nothing_survives_a_killed_pytest(trial: int, tmp_path: Path) -> None:
     (tmp_path / "doomed.chaos.yaml").write_text(SCENARIO)
     instant = random.Random(trial).randint(1, 150)
-    before = mounts(), listeners(), own_folders()
+    before = mounts()
+    place = tmp_path / "place"
+    place.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(place), "XDG_RUNTIME_DIR": str(place)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         assert wait_until(lambda: recorded(tmp_path) >= instant or process.poll() is not None, 120)
         doomed = descendants(process.pid)
+        ports = listening() & sockets_of([process.pid, *doomed])
         running = process.poll() is None
     finally:
         process.send_signal(signal.SIGKILL)
@@ -118,6 +125,6 @@ def test_nothing_survives_a_killed_pytest(trial: int, tmp_path: Path) -> None:
         return not any(pid in table and table[pid][1] == started for pid, started in doomed.items())
 
     assert wait_until(gone, 15), f"killed after {instant} events, survivors: {doomed}"
-    assert mounts() <= before[0]
-    assert listeners() <= before[1] or wait_until(lambda: listeners() <= before[1], 5)
-    assert own_folders() <= before[2]
+    assert mounts() <= before
+    assert not ports & listening()
+    assert [path.name for path in place.iterdir() if not path.name.startswith("pytest-of-")] == []

@@ -165,10 +165,13 @@ def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
     claimed = [retry for retry in seen if retry.source == "log"]
     if not cut or not claimed or not case.of("link"):
         return []
+    job = case.job()
+    # Only while the job ran: lists and restores come over the same link afterwards.
+    ended = job.ended if job is not None else claimed[-1].t
     knocks = sum(
         int(event.get("count", 1))
         for event in case.of("link")
-        if event["ev"] in {"open", "refused"} and event.t >= claimed[0].t - 1.0
+        if event["ev"] in {"open", "refused"} and claimed[0].t - 1.0 <= event.t <= ended
     )
     return [
         row(

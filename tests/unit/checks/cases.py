@@ -42,7 +42,7 @@ class Story:
         self.states = ["PENDING", "RUNNING", "RETRYING", "RUNNING", "SUCCESS"]
         self.log = [("info", "start"), ("warning", "connection lost, retry")]
         self.trace = "t1"
-        self.retries: list[tuple[str, float]] = [("log", 2.0), ("link", 2.0)]
+        self.retries: list[tuple[str, float]] = [("log", 0.5), ("link", 0.6)]
         self.restores = [restored("newest"), restored("older"), restored("recovered")]
         self.recovery = ("success", 0)
         self.residue: list[str] = []

@@ -118,6 +118,12 @@ def test_each_flaw_is_seen(name: str) -> None:
     assert judge.overall(judge.evaluate(story.case())) is not Verdict.PASS
 
 
+def test_connections_after_the_job_are_no_retries_of_it() -> None:
+    story = Story()
+    story.retries = [("log", 0.5 + n / 10) for n in range(4)] + [("link", 30.0 + n) for n in range(9)]
+    assert verdicts(story)["retries_real"] is Verdict.FAIL
+
+
 def test_a_failure_without_an_error_record_is_silent() -> None:
     story = Story().fails()
     story.log = [("info", "connection lost")]
