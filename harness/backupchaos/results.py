@@ -168,7 +168,8 @@ class RunResult:
     waived: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     severity: str = "none"
-    """``data_loss`` (claimed success, restore differs), ``damage`` (an older snapshot is harmed),
+    """``data_loss`` (claimed success, restore differs), ``damage`` (an older snapshot or the source is
+    harmed), ``misleading`` (a snapshot that nobody claimed, or stale files, come back with a restore),
     ``wedged`` (no recovery), ``hang``, ``silent``, ``expectation`` or ``none``."""
     scenario_file: str | None = None
     scenario_yaml: str = ""

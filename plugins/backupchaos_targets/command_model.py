@@ -161,6 +161,14 @@ class Refined(Expectations):
     reason: str = Field(min_length=10, max_length=500)
     waive: dict[Law, str] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _owed_always(self) -> Refined:
+        for law in ("honest", "no_collateral"):
+            if law in self.waive:
+                hint = "Only a scenario may waive it, where the fault itself does the damage."
+                raise Mistake(f"a target cannot waive the law {law!r}", hint=hint, key="waive")
+        return self
+
 
 class TargetFile(Model):
     """A whole target file, or one table of pyproject.toml."""

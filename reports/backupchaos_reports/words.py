@@ -9,20 +9,23 @@ from backupchaos.results import CheckResult, RestoreResult, RunResult, Verdict
 from backupchaos_reports.text import visible
 
 ORDER = (Verdict.FAIL, Verdict.UNVERIFIED, Verdict.INVALID, Verdict.PASS, Verdict.SKIPPED)
-_SEVERITIES = ("data_loss", "damage", "wedged", "silent", "expectation", "none")
 SEVERITY = {
     "data_loss": "silent data loss",
     "damage": "older snapshots damaged",
     "wedged": "does not recover",
+    "misleading": "misleads a restore",
     "hang": "does not end",
     "silent": "failed silently",
     "expectation": "not as declared",
     "none": "",
 }
+_SEVERITIES = tuple(SEVERITY)
+"""The worst first."""
 TRY = {
     "data_loss": "do not trust this tool's success after such a fault: verify every backup by a restore, "
     "and look at what this restore lacks.",
     "damage": "keep a second repository; look at which older snapshots differ and what the job rewrote.",
+    "misleading": "look at what a restore of the newest state brings besides, or in place of, the last good one.",
     "wedged": "look at what the fault left behind (locks, partial files) and how the next job reacts to it.",
     "hang": "give the job a time-out of its own; until then let a watchdog end it and alert.",
     "silent": "alert on missing successes instead of on errors; the job's own messages are not enough.",

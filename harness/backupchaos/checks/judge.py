@@ -79,21 +79,21 @@ def overall(rows: Sequence[CheckResult]) -> Verdict:
 
 def severity(case: Case, rows: Sequence[CheckResult]) -> str:
     """The worst kind of failure among the rows."""
-    failed = {result.law or "": result for result in rows if result.verdict is Verdict.FAIL}
-    newest = case.restore("newest")
-    if "honest" in failed:
-        return (
-            "data_loss"
-            if newest is None or newest.returncode in (0, None) or case.claims_success
-            else "silent"
-        )
-    for law, word in (
-        ("no_collateral", "damage"),
-        ("recoverable", "wedged"),
-        ("bounded", "hang"),
-        ("loud", "silent"),
+    failed = [result for result in rows if result.verdict is Verdict.FAIL]
+    ids = {result.id for result in failed}
+    if ids & {"honest", "honest.recovered"}:
+        claimed = case.restore("newest" if "honest" in ids else "recovered")
+        only_extra = claimed is not None and claimed.performed and not (claimed.different or claimed.missing)
+        return "misleading" if only_extra and claimed is not None and claimed.returncode == 0 else "data_loss"
+    laws = {result.law for result in failed}
+    for broken, word in (
+        ("source" in ids or "no_collateral" in laws, "damage"),
+        ("honest.listed" in ids, "misleading"),
+        ("recoverable" in laws, "wedged"),
+        ("bounded" in laws, "hang"),
+        ("loud" in laws, "silent"),
     ):
-        if law in failed:
+        if broken:
             return word
     return "expectation" if failed else "none"
 

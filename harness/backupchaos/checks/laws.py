@@ -13,6 +13,9 @@ from backupchaos.checks.case import Case
 from backupchaos.checks.rows import row
 from backupchaos.results import CheckResult, Evidence, RestoreResult
 
+FEW = 6
+"""Up to so many aspects are named: whoever promises little is told how little was compared."""
+
 
 def describe_restore(restore: RestoreResult) -> str:
     """What a restore brought back, in a few words."""
@@ -28,6 +31,8 @@ def describe_restore(restore: RestoreResult) -> str:
         if count
     ]
     state = ", ".join(parts) + f" of {restore.expected}" if parts else f"all {restore.expected} equal"
+    if not parts and 0 < len(restore.aspects) <= FEW:
+        state += f" in {', '.join(restore.aspects)}"
     return state if restore.returncode == 0 else f"restore exits {restore.returncode}; {state}"
 
 
@@ -151,6 +156,24 @@ def no_collateral(case: Case) -> list[CheckResult]:
     ]
 
 
+def source_untouched(case: Case) -> list[CheckResult]:
+    """A backup only reads what it backs up."""
+    moved = case.of("source.moved")
+    if not moved:
+        return []
+    return [
+        row(
+            "source",
+            "the source is left alone",
+            "the same as before the job",
+            f"changed by {moved[0]['after']}: {moved[0]['words'][:300]}",
+            False,
+            law="no_collateral",
+            evidence=[Evidence(event["words"], (event.seq,), event.t) for event in moved],
+        )
+    ]
+
+
 def loud(case: Case) -> list[CheckResult]:
     """On failure or partial success: exit code not 0, and a log record that names the cause."""
     job = case.job()
@@ -255,6 +278,7 @@ LAWS: Sequence[Callable[[Case], list[CheckResult]]] = (
     honest,
     honest_afterwards,
     no_collateral,
+    source_untouched,
     loud,
     bounded,
     recoverable,

@@ -272,6 +272,9 @@ def tool_check(case: Case) -> list[CheckResult]:
     """What the tool's own check of the repository says afterwards."""
     want = case.scenario.expect.check
     event = next(iter(case.of("check.tool")), None)
+    if event is None and want == "fails":
+        reason = "the tool has no check of its own, or none was declared"
+        return [row("check", "the tool's own check", "it fails", reason, None, law=LAW, reason=reason)]
     if want == "any" or event is None:
         return []
     passed = event["returncode"] == 0

@@ -99,7 +99,9 @@ def _without_control(name: str, attempt: Attempt) -> Judgement:
     row = CheckResult(
         "control", "the job without a fault", "success, restore equal", failure, verdict, reason=reason
     )
-    text = f"{attempt.scenario.title}. Without any fault, {failure[:1].lower()}{failure[1:]}."
+    text = (
+        f"{attempt.scenario.title}. Before any fault, in the control run, {failure[:1].lower()}{failure[1:]}."
+    )
     if attempt.scenario.faults:
         text += " Run the scenario 'normal' to look at that alone."
     headline = f"{name}: {verdict.value.upper()} — control run: {failure[:LONGEST]}"

@@ -10,13 +10,15 @@ from typing import Any
 from backupchaos.commands import Completed
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
-from backupchaos.errors import HarnessBroken
+from backupchaos.errors import HarnessBroken, UsageProblem
 from backupchaos.results import RestoreResult
 from backupchaos.targets.base import Target
 from backupchaos.trees import Aspect, Comparison, Entry, ManifestReader, compare, compare_either
-from backupchaos.trees.entry import to_bytes
+from backupchaos.trees.entry import to_bytes, to_text
 
 SHOWN = 20
+ABSENT = (Place.SOURCE, Place.CACHE, Place.TEMP)
+"""Volumes that a restore does not find."""
 
 
 class Manifest:
@@ -103,9 +105,14 @@ class Oracle:
         """
         world = self._world
         world.sandbox.call("remove_tree", path=world.path(Place.RESTORE))
-        done = world.run(
-            self._target.restore(world.workspace, snapshot), what=f"restore {which}", timeout=timeout
-        )
+        # A disaster leaves neither the source nor a cache: what comes back must come from the repository.
+        world.sandbox.conceal(ABSENT, True)
+        try:
+            done = world.run(
+                self._target.restore(world.workspace, snapshot), what=f"restore {which}", timeout=timeout
+            )
+        finally:
+            world.sandbox.conceal(ABSENT, False)
         comparison = self._compare(which, against, also, tuple(excused), done)
         world.sandbox.call("remove_tree", path=world.path(Place.RESTORE))
         if comparison.vacuous and against.entries:
@@ -135,7 +142,12 @@ class Oracle:
     def _compare(
         self, which: str, against: Manifest, also: Manifest | None, excused: tuple[str, ...], done: Completed
     ) -> Comparison:
-        root = self._target.restored_root(self._world.workspace)
+        root = os.path.normpath(self._target.restored_root(self._world.workspace))
+        below = self._world.path(Place.RESTORE)
+        if root != below and not root.startswith(below + "/"):
+            raise UsageProblem(
+                f"target {self._target.name}: restored_root is {root}, which is not below the restore directory {below}"
+            )
         if not _exists(self._world, root):
             # Nothing at all came back; an empty tree is what it amounts to.
             root = self._world.path(Place.RESTORE)
@@ -166,15 +178,25 @@ class Oracle:
         self._world.history.append("restore", **asdict(result))
         return result
 
-    def unchanged(self, which: str, path: str) -> None:
-        """Raise ``HarnessBroken`` if a tree is no longer what its manifest says."""
+    def source_moved(self, which: str, path: str, after: str) -> str:
+        """Whether the source differs from its manifest, in words; nobody but the target can have done it."""
         before = self._manifests[which]
         now = self.scan(f"{which}.again", path)
-        if now.identity != before.identity:
-            first = compare(before.path, now.path, limit=3).first
-            raise HarnessBroken(
-                f"the source changed during the run, so nothing can be said: {'; '.join(map(str, first))}"
-            )
+        if now.identity == before.identity:
+            return ""
+        first = compare(before.path, now.path, limit=3).first
+        words = "; ".join(map(str, first)) or "its metadata"
+        self._world.history.append("source.moved", after=after, words=words)
+        return words
+
+    def names(self) -> frozenset[str]:
+        """Every file name in the source, before and after the change; a copy of one is no leftover."""
+        return frozenset(
+            to_text(entry.path.rsplit(b"/", 1)[-1])
+            for which in ("M1", "M2")
+            if which in self._manifests
+            for entry in ManifestReader(self._manifests[which].path)
+        )
 
     def close(self) -> None:
         """Give the memory back; idempotent."""

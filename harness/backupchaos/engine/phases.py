@@ -79,18 +79,34 @@ class Phases:
         job = self._job("control").run()
         if job.outcome != "success":
             raise ControlFailed(
-                f"the job without any fault ended with {job.outcome} (exit {job.returncode}): {self._words('control')}"
+                f"the job ended with {job.outcome} (exit {job.returncode}): {self._words('control')}"
             )
+        moved = self.oracle.source_moved("M1", self.world.path(Place.SOURCE), "the control job")
+        if moved:
+            raise ControlFailed(f"the job changed the source it was to back up: {moved}")
         self.first = self.snapshots("control")
         if self.world.profile.history and not self.first:
-            raise ControlFailed("the job without any fault succeeded, but its tool lists no snapshot")
+            raise ControlFailed(f"the job succeeded, but no snapshot is listed{self.list_problem}")
         if restore:
             name = self.first[-1] if self.first else "latest"
             result = self.oracle.restore("control", name, self.oracle["M1"], timeout=TOOL_TIMEOUT)
             if not result.equal:
                 shown = "; ".join(result.differences[:3]) or f"restore exits {result.returncode}"
-                raise ControlFailed(f"without any fault the restore already differs from the source: {shown}")
+                raise ControlFailed(f"the restore already differs from the source: {shown}")
+        if self.scenario.expect.check == "fails":
+            # A check that never passes would find damage everywhere, and prove nothing.
+            self._check_passes()
         self._residue = self._listing()
+
+    def _check_passes(self) -> None:
+        command = self.target.check(self.world.workspace)
+        if command is None:
+            return
+        done = self.world.run(command, what="check of the control", timeout=TOOL_TIMEOUT)
+        if not done.ok:
+            raise ControlFailed(
+                f"the tool's own check fails on a sound repository (exit {done.returncode}): {_last_words(done)}"
+            )
 
     def change(self) -> None:
         """The source changes, as sources do between two jobs; manifest M2."""
@@ -126,6 +142,7 @@ class Phases:
         job = run.run()
         if run.failures:
             raise HarnessBroken("; ".join(run.failures))
+        self.oracle.source_moved("M2", self.world.path(Place.SOURCE), "the job")
         self._ask_states("fault")
         self.world.history.append(
             "residue", when="after the job", processes=end_leftovers(self.world), files=[]
@@ -232,7 +249,7 @@ class Phases:
             for name in sorted(names - self._residue.get(place, set()))
         ]
         self.world.history.append("residue", when="at the end", processes=[], files=left[:50])
-        self.oracle.unchanged("M2", self.world.path(Place.SOURCE))
+        self.oracle.source_moved("M2", self.world.path(Place.SOURCE), "the run")
 
     def prove_bites(self) -> None:
         """Ask every fault for its proof, once everything that could show one has happened."""
@@ -266,7 +283,8 @@ class Phases:
             listing = self.world.sandbox.call("list_files", root=self.world.path(place))
             names = [entry[0] for entry in listing["entries"]]
             if place is Place.REPOSITORY:
-                names = [name for name in names if TEMPORARY.search(name)]
+                known = self.oracle.names()
+                names = [n for n in names if TEMPORARY.search(n) and n.rsplit("/", 1)[-1] not in known]
             found[str(place)] = set(names)
         return found
 

@@ -117,6 +117,8 @@ def start_repository(
     kind = choose_repository(scenario, target)
     directory = world.path(Place.REPOSITORY)
     if kind == "local":
+        # Made here, so that a plain copy script needs no init of its own; tools with one accept it empty.
+        world.sandbox.call("make_directory", path=f"{directory}/repo")
         return Location("local", f"{directory}/repo"), {"repository": "local directory"}
     from backupchaos.links.links import Links
     from backupchaos.services.registry import service_for

@@ -145,6 +145,9 @@ class Sandbox(Protocol):
     def resize(self, place: Place, size: int) -> None:
         """Change a volume's size while it is in use; not below what is used."""
 
+    def conceal(self, places: Sequence[Place], hidden: bool) -> None:
+        """Hide volumes behind empty ones, or show them again; hiding twice hides once."""
+
     def arm(self, rule: str, armed: bool) -> None:
         """Switch a system call rule on or off for all supervised processes, now and later."""
 

@@ -165,6 +165,10 @@ class LocalSandbox:
         """Change a volume's size while it is in use; never below what is used then."""
         self._ask("resize", place=str(place), size=size)
 
+    def conceal(self, places: Sequence[Place], hidden: bool) -> None:
+        """Hide volumes behind empty ones, or show them again."""
+        self._ask("conceal", places=[str(place) for place in places], hidden=hidden)
+
     def arm(self, rule: str, armed: bool) -> None:
         """Switch a rule; arming starts its counts afresh, disarming releases what it holds."""
         self._ask("arm", rule=rule, armed=armed)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from backupchaos.environments.local import isolation, kernel, launch
+from backupchaos.environments.local import concealing, isolation, kernel, launch
 from backupchaos.environments.local.channel import Channel, Message
 from backupchaos.environments.local.processes import Registry
 
@@ -48,6 +48,7 @@ class Server:
         self._requests, self._events = requests, events
         self._root = root
         self._volumes = volumes
+        self._concealed: set[str] = set()
         self._epoll = select.epoll()
         self._readers: dict[int, Callable[[], None]] = {}
         self._workers: dict[int, bytearray] = {}
@@ -213,6 +214,19 @@ class Server:
                 if problem.errno != errno.EINVAL:
                     raise  # EINVAL: somebody wrote in between
         raise Refused("HarnessBroken", f"{path} grows faster than it can be shrunk")
+
+    def do_conceal(self, message: Message, fds: list[int]) -> None:
+        """Hide volumes behind empty ones, or show them again; the source's stand-in is read-only."""
+        mounts = self._root is not None
+        for place in message["places"]:
+            if message["hidden"] == (place in self._concealed):
+                continue
+            if message["hidden"]:
+                concealing.conceal(self._volumes[place], mounts=mounts, writable=place != "source")
+                self._concealed.add(place)
+            else:
+                concealing.reveal(self._volumes[place], mounts=mounts)
+                self._concealed.discard(place)
 
     def do_expose(self, message: Message, fds: list[int]) -> None:
         """Show more of the host."""

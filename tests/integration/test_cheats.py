@@ -1,0 +1,130 @@
+"""Scripts that look like backups and are none: each must be found out, and the honest example must not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backupchaos.engine.run import Run
+from backupchaos.errors import UsageProblem
+from backupchaos.model.scenario import Scenario
+from backupchaos.results import Verdict
+from backupchaos.targets.registry import resolve_target
+from backupchaos_targets.command import CommandTarget
+
+pytestmark = [pytest.mark.needs("namespaces", "seccomp"), pytest.mark.slow]
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs/examples"
+COPY = {"shell": "rm -rf {repository}/*; cp -a {source}/. {repository}/"}
+BACK = {"shell": "cp -a {repository}/. {restore}/"}
+DATED = {"shell": "n=$(ls {repository} | wc -l); cp -a {source} {repository}/$n"}
+LIST = {"shell": "ls {repository} | sort -n"}
+PICK = {"shell": "cp -a {repository}/{snapshot}/. {restore}/"}
+
+
+def world(**fields: Any) -> Scenario:
+    base = {"scenario": "normal", "title": "A cheat", "source": {"files": 25, "size": 2**20, "new": 2**18}}
+    return Scenario.model_validate({**base, **fields}, strict=False)
+
+
+ROT = world(
+    scenario="rot",
+    faults={"rot": {"repository.bitflip": "repository"}},
+    expect={"restore": "loud", "older": "loud", "check": "fails"},
+)
+
+
+def cheat(**table: Any) -> CommandTarget:
+    target = CommandTarget.from_table(
+        "cheat", {"promises": {"features": ["symlinks"]}, **table}, Path("pyproject.toml")
+    )
+    assert isinstance(target, CommandTarget)
+    return target
+
+
+def row(run: Run, identity: str) -> Any:
+    return next((check for check in run.checks if check.id == identity), None)
+
+
+def test_links_to_the_source_are_no_backup(run_here: Callable[..., Run]) -> None:
+    links = {"shell": "rm -rf {repository}/*; cp -as {source}/. {repository}/"}
+    run = run_here(world(), cheat(backup=links, restore={"shell": "cp -rL {repository}/. {restore}/"}))
+    assert run.verdict is Verdict.FAIL, run.result.headline
+
+
+def test_a_restore_from_the_live_source_is_none(run_here: Callable[..., Run]) -> None:
+    back = {"shell": "ls {repository}; cp -a /backupchaos/source/. {restore}/"}
+    run = run_here(world(), cheat(backup=COPY, restore=back))
+    assert run.verdict is Verdict.FAIL, run.result.headline
+
+
+def test_a_restore_from_the_cache_is_none(run_here: Callable[..., Run]) -> None:
+    keep = {"shell": "rm -rf {cache}/*; cp -a {source}/. {cache}/; date > {repository}/done"}
+    run = run_here(
+        world(), cheat(backup=keep, restore={"shell": "ls {repository}; cp -a {cache}/. {restore}/"})
+    )
+    assert run.verdict is Verdict.FAIL, run.result.headline
+
+
+def test_the_restored_root_must_be_restored(run_here: Callable[..., Run]) -> None:
+    target = cheat(
+        backup=COPY, restore={"shell": "ls {repository} {restore}"}, restored_root="/backupchaos/source"
+    )
+    with pytest.raises(UsageProblem, match="not below the restore directory"):
+        run_here(world(), target)
+
+
+def test_a_job_that_eats_its_source_is_accused(run_here: Callable[..., Run]) -> None:
+    moved = {
+        "shell": "n=$(ls {repository} | wc -l); cp -a {source} {repository}/$n; [ $n = 0 ] || rm -rf {source}/*"
+    }
+    run = run_here(world(), cheat(backup=moved, snapshots=LIST, restore=PICK))
+    assert run.verdict is Verdict.FAIL
+    assert row(run, "source").verdict is Verdict.FAIL
+    assert "harness broke" not in run.result.headline
+
+
+def test_a_check_that_always_fails_proves_nothing(run_here: Callable[..., Run]) -> None:
+    run = run_here(ROT, cheat(backup=DATED, snapshots=LIST, restore=PICK, check="false"))
+    assert run.verdict is Verdict.INVALID
+    assert "sound repository" in run.result.headline
+
+
+def test_a_tool_without_a_check_cannot_be_seen_to_find_damage(run_here: Callable[..., Run]) -> None:
+    run = run_here(ROT, cheat(backup=DATED, snapshots=LIST, restore=PICK))
+    assert row(run, "check").verdict is Verdict.UNVERIFIED
+    assert run.verdict is not Verdict.PASS
+
+
+def test_names_of_the_source_are_no_leftovers(run_here: Callable[..., Run], tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "locks").mkdir(parents=True)
+    for name in ("poetry.lock", "a.tmp", "locks/z", "download.partial"):
+        (tree / name).write_text(name)
+    run = run_here(
+        world(source={"path": str(tree), "new": 2**18}), cheat(backup=DATED, snapshots=LIST, restore=PICK)
+    )
+    assert row(run, "clean").verdict is Verdict.PASS, row(run, "clean").observed
+
+
+def test_a_target_cannot_waive_honesty() -> None:
+    expect = {"disk_full": {"reason": "it is only a little lie", "waive": {"honest": "we know better"}}}
+    with pytest.raises(UsageProblem, match="cannot waive"):
+        cheat(backup=COPY, restore=BACK, expect=expect)
+
+
+def test_an_honest_mirror_is_not_accused(run_here: Callable[..., Run]) -> None:
+    clean = {"shell": "find {repository} -mindepth 1 -delete; cp -a {source}/. {repository}/"}
+    run = run_here(world(), cheat(backup=clean, restore=BACK))
+    assert run.verdict is Verdict.PASS, run.result.headline
+    assert "in content" in row(run, "honest").observed
+
+
+def test_the_example_of_the_documentation_works(run_here: Callable[..., Run], tmp_path: Path) -> None:
+    for name in ("backup.sh", "target.yaml"):
+        shutil.copy(EXAMPLES / name, tmp_path / name)
+    run = run_here(world(), resolve_target("./target.yaml", tmp_path))
+    assert run.verdict is Verdict.PASS, run.result.headline
