@@ -126,6 +126,10 @@ class Phases:
         self.ground.fresh = [
             (path, size) for path, kind, size, *_ in entries if path in fresh and kind == "file" and size
         ]
+        touched = [path for value in summary.values() if isinstance(value, list) for path in value]
+        self.ground.changed_names = frozenset(
+            (path if isinstance(path, str) else path[0]).rsplit("/", 1)[-1] for path in touched
+        )
         self.world.history.append("change", new_bytes=self.new_bytes, fresh=len(self.ground.fresh))
         self.oracle.scan("M2", self.world.path(Place.SOURCE))
 

@@ -34,6 +34,8 @@ class Ground:
     repository: str
     link: Link | None = None
     fresh: Sequence[tuple[str, int]] = ()
+    changed_names: frozenset[str] = frozenset()
+    """Names of all files that the change touched in any way, deleted and renamed ones too."""
     job_pid: int | None = None
     started_at: float = 0.0
     free_space: list[tuple[float, str, Usage]] = field(default_factory=list)

@@ -19,13 +19,7 @@ class _Damage(Fault[Spec]):
     def apply(self) -> str:
         """Damage the picked files."""
         spec: Any = self.spec
-        picked = self.ground.sandbox.call(
-            "pick_files",
-            root=self.ground.repository,
-            pick=spec.pick,
-            count=spec.files,
-            seed=f"{self.ground.seed}/{self.name}",
-        )
+        picked = self._candidates()[: spec.files]
         if not picked:
             raise HarnessBroken("the repository holds no file to damage")
         self.damaged: list[dict[str, Any]] = [
@@ -40,6 +34,22 @@ class _Damage(Fault[Spec]):
         return "; ".join(
             f"{self.how} in {record['path']} {record.get('detail', '')}" for record in self.damaged
         )
+
+    def _candidates(self) -> list[str]:
+        """Repository files in the order of the pick; those that a mirror is about to overwrite come last.
+
+        A copy of a file that has just changed or gone would be replaced by the job: damage to it is no test.
+        """
+        spec: Any = self.spec
+        changed = self.ground.changed_names
+        found: list[str] = self.ground.sandbox.call(
+            "pick_files",
+            root=self.ground.repository,
+            pick=spec.pick,
+            count=spec.files + len(changed),
+            seed=f"{self.ground.seed}/{self.name}",
+        )
+        return sorted(found, key=lambda path: path.rsplit("/", 1)[-1] in changed)
 
     def bite(self) -> list[str]:
         """The damage mattered: somebody stumbled over it, or repaired it.
