@@ -65,6 +65,8 @@ class Job:
             deadline=deadline,
         )
         tool, tool_name = self._target(target)
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+            raise UsageProblem(f"seed={seed!r}: expected a whole number from 0")
         order = Order(
             scenario=changed,
             target=tool,
@@ -134,6 +136,10 @@ class Job:
             if is_path(name):
                 name = str(self._find(name))
             return self._state.target(name), name
+        if not all(hasattr(wanted, part) for part in ("name", "profile", "backup", "restore")):
+            raise UsageProblem(
+                f"target={wanted!r}: expected a target's name, the path of its YAML file, or a Target object"
+            )
         return wanted, wanted.name
 
     def _reproduce(self, selected: Selected, target: str, seed: int | None) -> str:

@@ -61,6 +61,8 @@ def test_overrides_reach_the_engine(project: pytest.Pytester, fakes: ModuleType)
         ('("normal", source="nowhere")', "*nowhere' is not a directory*"),
         ('("normal", deadline="soon")', "*expected a duration*"),
         ('("normal", env="moon")', "*there is no environment 'moon'*"),
+        ("('normal', seed='x')", "*seed='x': expected a whole number from 0*"),
+        ("('normal', target=3)", "*target=3: expected a target's name*"),
     ],
 )
 def test_mistakes_are_told_in_one_message(project: pytest.Pytester, call: str, message: str) -> None:

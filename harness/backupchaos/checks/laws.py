@@ -199,7 +199,7 @@ def loud(case: Case) -> list[CheckResult]:
         holds = bool(records)
         return [row("loud", title, expected, f"{len(records)} records", holds, law="loud")]
     observed = (
-        f"exit {job.returncode}; {named[0]['text'][:160]!r}"
+        f"exit {job.returncode}; {named[0]['text'][:300]!r}"
         if named
         else f"exit {job.returncode}; {len(records)} records, none names the cause"
     )

@@ -96,7 +96,9 @@ class Attempt:
         )
         phases = Phases(world, self.target, self.scenario, self.options.seed, ground)
         try:
-            self.version = self.target.parse_version(world.run(self.target.version(), what="version"))
+            version = self.target.parse_version(world.run(self.target.version(), what="version"))
+            # A target without a version command gives its name, which stands there already.
+            self.version = "" if version == self.target.name else version
             phases.make_faults()
             phases.init_repository()
             phases.phase("control")

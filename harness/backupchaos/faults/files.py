@@ -175,7 +175,7 @@ class Denied(_OnFiles[PermissionDenied]):
             if re.search(self.cause, event["text"], re.IGNORECASE)
         ]
         if told:
-            facts.append(f"{len(told)} messages about permissions, first: {told[0]['text'][:120]!r}")
+            facts.append(f"{len(told)} messages about permissions, first: {told[0]['text'][:300]!r}")
         return facts
 
 

@@ -69,5 +69,5 @@ class Full(Fault[DiskFull]):
             if re.search(FULL, event["text"], re.IGNORECASE)
         ]
         if told:
-            facts.append(f"{len(told)} messages about a full disk, first: {told[0]['text'][:120]!r}")
+            facts.append(f"{len(told)} messages about a full disk, first: {told[0]['text'][:300]!r}")
         return facts
