@@ -116,10 +116,11 @@ def test_an_endless_line_and_a_huge_log_cost_no_memory(run_here: Callable[..., R
     assert grown < 150 * 2**20
 
 
-def test_a_job_that_changes_its_own_source_makes_the_run_invalid(run_here: Callable[..., Run]) -> None:
+def test_a_job_that_changes_its_own_source_has_failed(run_here: Callable[..., Run]) -> None:
     run = run_here(plain(), Wrapped(after="open(source + '/planted', 'w').write('x')"))
-    assert run.verdict is Verdict.INVALID
-    assert "source changed" in run.result.headline
+    assert run.verdict is Verdict.FAIL
+    assert row(run, "source").verdict is Verdict.FAIL
+    assert "planted" in row(run, "source").observed
 
 
 def test_a_repository_without_room_is_told_as_such(run_here: Callable[..., Run]) -> None:
