@@ -11,6 +11,9 @@ from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Spec
 from backupchaos.model.faults import FileLocked, PermissionDenied
 
+SETTLE = 0.5
+"""Seconds after the fault in which the job's last words may still arrive."""
+
 
 class _OnFiles(Fault[Spec]):
     """Picks among the files that changed before the job, which it therefore has to open."""
@@ -172,7 +175,7 @@ class Denied(_OnFiles[PermissionDenied]):
         told = [
             event
             for event in self.ground.events("log", "service", since=start)
-            if re.search(self.cause, event["text"], re.IGNORECASE)
+            if event.t <= end + SETTLE and re.search(self.cause, event["text"], re.IGNORECASE)
         ]
         if told:
             facts.append(f"{len(told)} messages about permissions, first: {told[0]['text'][:300]!r}")

@@ -11,7 +11,13 @@ from backupchaos.model.faults import DiskFull
 from backupchaos.units import format_size
 
 PAGE = 4096
+SETTLE = 0.5
+"""Seconds after the fault in which the job's last words may still arrive."""
 FULL = r"no space|ENOSPC|disk (is )?full|\bfull\b|quota|not enough (free )?space|too big for remaining|insufficient"
+
+
+TOLD = r"no space|ENOSPC|disk (is )?full|quota exceeded|not enough (free )?space|too big for remaining"
+"""Proof needs the kernel's own words: 'full backup' is no full disk."""
 
 
 class Full(Fault[DiskFull]):
@@ -66,7 +72,7 @@ class Full(Fault[DiskFull]):
         told = [
             event
             for event in self.ground.events("log", "service", since=start)
-            if re.search(FULL, event["text"], re.IGNORECASE)
+            if event.t <= end + SETTLE and re.search(TOLD, event["text"], re.IGNORECASE)
         ]
         if told:
             facts.append(f"{len(told)} messages about a full disk, first: {told[0]['text'][:300]!r}")
