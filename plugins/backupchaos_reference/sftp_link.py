@@ -171,7 +171,13 @@ class SftpLink:
         connection, self._client, self._connection = self._connection, None, None
         if connection is not None:
             connection.abort()
-        self._loop.run_until_complete(_end_tasks())
+        # Gathered here and not in a coroutine: a signal may have stopped an earlier disconnect half way, and two
+        # coroutines that each end all the others end one another.
+        others = asyncio.all_tasks(self._loop)
+        for task in others:
+            task.cancel()
+        if others:
+            self._loop.run_until_complete(asyncio.wait(others, timeout=1))
 
     def close(self) -> None:
         """Take leave of the server (for a second at most) and give the loop back."""
@@ -188,14 +194,6 @@ class SftpLink:
                 self._loop.run_until_complete(leave())
         self.disconnect()
         self._loop.close()
-
-
-async def _end_tasks() -> None:
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in others:
-        task.cancel()
-    if others:
-        await asyncio.wait(others, timeout=1)
 
 
 def _known_hosts(settings: Settings) -> tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[Any]] | None:

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 import asyncssh
 
@@ -32,6 +32,12 @@ class Files(asyncssh.SFTPServer):
     full = False
     stall_at: int | None = None
     stalled = threading.Event()
+    opened: ClassVar[list[Any]] = []
+
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+        file = super().open(path, pflags, attrs)
+        type(self).opened.append(file)
+        return file
 
     async def write(self, file_obj: object, offset: int, data: bytes) -> int:
         files = type(self)
@@ -42,10 +48,7 @@ class Files(asyncssh.SFTPServer):
             if files.stall_at < 0:
                 files.stall_at = None
                 files.stalled.set()
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    cast(Any, file_obj).close()
+                await asyncio.Event().wait()
         result = super().write(file_obj, offset, data)
         assert isinstance(result, int)
         return result
@@ -58,7 +61,9 @@ class Remote:
         self.folder = folder
         self.loop = asyncio.new_event_loop()
         self.key = asyncssh.generate_private_key("ssh-ed25519")
-        self.files: type[Files] = type("FreshFiles", (Files,), {"stalled": threading.Event()})
+        self.files: type[Files] = type(
+            "FreshFiles", (Files,), {"stalled": threading.Event(), "opened": []}
+        )
         self.mode = "pass"  # or "refuse", "silent"
         self.connections: list[float] = []
         self.bytes_up = 0
@@ -109,6 +114,8 @@ class Remote:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for file in self.files.opened:  # a handler that is cancelled leaves its file open
+            file.close()
         await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
