@@ -61,9 +61,7 @@ class Remote:
         self.folder = folder
         self.loop = asyncio.new_event_loop()
         self.key = asyncssh.generate_private_key("ssh-ed25519")
-        self.files: type[Files] = type(
-            "FreshFiles", (Files,), {"stalled": threading.Event(), "opened": []}
-        )
+        self.files: type[Files] = type("FreshFiles", (Files,), {"stalled": threading.Event(), "opened": []})
         self.mode = "pass"  # or "refuse", "silent"
         self.connections: list[float] = []
         self.bytes_up = 0
