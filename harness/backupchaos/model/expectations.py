@@ -66,6 +66,9 @@ LogExpectations = Annotated[
 ]
 
 
+Tool = Literal["list", "restore", "check", "unlock", "prune"]
+
+
 class Expectations(Model):
     """Rows left out are not checked, except the outcome, which follows from the envelope."""
 
@@ -79,6 +82,13 @@ class Expectations(Model):
     backoff: Literal["growing"] | None = Field(default=None, description="The gaps between retries grow")
     within: Duration | None = Field(default=None, description="The job ends within this time")
     log: LogExpectations = Field(default=(), description="Records that the job's log must hold")
+    under_fault: dict[Tool, Literal["works", "fails", "any"]] = Field(
+        default_factory=dict,
+        description="What the tool's other commands do after the job, while the faults are still in force",
+    )
+    silent: Duration | None = Field(
+        default=None, description="The job is never without output and progress for longer than this"
+    )
     restore: Literal["equal", "loud"] = Field(
         default="equal",
         description="Of what was claimed: equal to the source, or at least failing loudly instead of lying",

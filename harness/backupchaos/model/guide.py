@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from backupchaos.model.allow import Allow
 from backupchaos.model.base import Model
 from backupchaos.model.expectations import Expectations, LogExpectation
 from backupchaos.model.faults import KINDS, FaultSpec
 from backupchaos.model.scenario import Recovery, Scenario, Source, Volumes
-from backupchaos.model.triggers import Trigger
+from backupchaos.model.triggers import CallPoint, Trigger
+
+SHARED = ("when", "for", "until", "every", "times")
+"""The keys of every fault."""
 
 
 def keys_of(model: type[Model]) -> tuple[str, ...]:
@@ -17,9 +21,11 @@ def keys_of(model: type[Model]) -> tuple[str, ...]:
     hidden = set()
     if issubclass(model, FaultSpec) and model.instant:
         hidden = {"for", "until"}
+    if issubclass(model, FaultSpec) and model.whole_job:
+        hidden = {"for", "until", "every", "times"}
     names = [field.alias or name for name, field in model.model_fields.items()]
     if issubclass(model, FaultSpec):
-        names.sort(key=lambda name: (name != model.kind, name in {"when", "for", "until"}))
+        names.sort(key=lambda name: (name != model.kind, name in SHARED))
     return tuple(name for name in names if name not in hidden)
 
 
@@ -42,6 +48,7 @@ _NAMED: dict[str, Section] = {
     "volumes": Section("'volumes'", Volumes),
     "expect": Section("'expect'", Expectations),
     "recover": Section("'recover'", Recovery),
+    "allow": Section("'allow'", Allow),
 }
 
 
@@ -58,6 +65,8 @@ def find(loc: tuple[str | int, ...]) -> Section | None:
         return Section(f"the {kind} fault '{loc[1]}'", KINDS[kind])
     if loc[0] == "faults" and len(loc) == 4 and loc[3] in {"when", "until"}:
         return Section(f"'{loc[3]}'", Trigger)
+    if loc[0] == "faults" and len(loc) == 5 and loc[4] == "call":
+        return Section("'call'", CallPoint)
     return None
 
 
@@ -75,6 +84,7 @@ def sections() -> Iterator[tuple[str, Section]]:
     yield from _NAMED.items()
     yield "log", section(("expect", "log", 0))
     yield "when", Section("'when'", Trigger)
+    yield "call", Section("'call'", CallPoint)
     for kind, model in KINDS.items():
         yield kind, Section(kind, model)
 
@@ -91,6 +101,9 @@ SAMPLES: dict[str, str] = {
     "title": "'title: ...', one sentence for people.",
     "rate": "'rate: 512KiB/s'.",
     "delay": "'delay: 200ms'.",
+    "size": "'size: 1MiB'.",
+    "name": "'name: write', the system call.",
+    "place": "'place: repository', the volume.",
     "matches": "'matches: ...', a regular expression, such as 'connection'.",
 }
 """How to write each required key."""
@@ -101,10 +114,14 @@ SHAPES: dict[str, str] = {
     "faults": "faults: {my_fault: {network.down: repository, for: 5s}}",
     "expect": "expect: {outcome: success, retries: 0}",
     "log": "log: [{level: error, matches: 'connection'}]",
+    "under_fault": "under_fault: {list: works, restore: works}",
+    "set": "set: {LANG: C}",
     "recover": "recover: {unlock: true}",
     "waive": "waive: {clean: 'why this law does not hold here'}",
+    "allow": "allow: {paths: [/srv/backup-test]}",
     "when": "when: {at: 50%}",
     "until": "until: {after: 10s}",
+    "call": "call: {name: write, place: repository, nth: 5}",
 }
 """How to write each mapping."""
 
@@ -113,6 +130,9 @@ LISTS: dict[str, str] = {
     "states": "states: [PENDING, RUNNING, SUCCESS]",
     "outcome": "outcome: [failure, partial]",
     "log": "log: [{level: error, matches: 'connection'}]",
+    "types": "types: [fifo, socket]",
+    "paths": "paths: [/srv/backup-test]",
+    "hosts": "hosts: ['10.0.0.5:22']",
 }
 """How to write each list."""
 
@@ -124,7 +144,7 @@ def example(kind: str) -> str:
     required = [
         name for name, field in KINDS[kind].model_fields.items() if field.is_required() and name != "place"
     ]
-    values = {"rate": "512KiB/s", "delay": "200ms"}
+    values = {"rate": "512KiB/s", "delay": "200ms", "size": "1MiB"}
     more = "".join(f", {name}: {values[name]}" for name in required)
     if KINDS[kind].needs_progress:
         more += ", when: {at: 50%}"

@@ -78,7 +78,8 @@ def _unknown_word(error: Error) -> Draft:
     words = re.findall(r"'([^']*)'", error["ctx"]["expected"])
     value = error["input"]
     if error["loc"][-1] == "[key]":
-        message = f"unknown law {shown(value)} in {_name(path[:-1])}"
+        what = "law" if path[0] == "waive" else "command"
+        message = f"unknown {what} {shown(value)} in {_name(path[:-1])}"
         return Draft(path, "unknown-word", message, choices(value, words), at_key=True)
     near = nearest(value, words) if isinstance(value, str) else None
     hint = f"Did you mean '{near}'?" if near else f"Write '{words[0]}'." if len(words) == 1 else ""
@@ -92,7 +93,7 @@ def _fault_kind(error: Error) -> Draft:
     if not isinstance(value, dict):
         message = f"{title}: expected a mapping with a fault kind, not {shown(value)}"
         near = nearest(value, kinds) if isinstance(value, str) else None
-        hint = f"Write {guide.example(near or 'network.down')}. Kinds: {', '.join(kinds)}."
+        hint = f"Write {guide.example(near or 'network.down')}. {_kinds(near or '')}"
         return Draft(path, "wrong-type", message, hint)
     known = [key for key in value if key in KINDS]
     if len(known) > 1:
@@ -100,18 +101,31 @@ def _fault_kind(error: Error) -> Draft:
         return Draft(
             path, "several-kinds", message, "Write one fault for each, each with a name.", at_key=True
         )
-    common = {"when", "for", "until"}
+    common = set(guide.SHARED)
     strange = [key for key in value if key not in common]
     guess = next((key for key in strange if nearest(key, kinds)), None)
     if guess is None:
         words = [(key, value[key]) for key in strange if isinstance(value[key], str)]
         meant = next((word for key, word in words if word in KINDS), None)
         key = next((key for key, word in words if word == meant), strange[0] if strange else None)
-        hint = f"Write {guide.example(meant)}" if meant else choices(key, kinds, "Kinds")
+        hint = f"Write {guide.example(meant)}" if meant else _kinds(key or "")
         spot = (*path, key) if key is not None else path
         return Draft(spot, "unknown-fault", f"{title} names no fault kind", hint, at_key=True, whole=True)
     message = f"{title}: unknown fault kind '{escape(guess)}'"
-    return Draft((*path, guess), "unknown-fault", message, choices(guess, kinds, "Kinds"), at_key=True)
+    hint = f"Did you mean '{nearest(guess, kinds)}'? {_kinds(guess)}"
+    return Draft((*path, guess), "unknown-fault", message, hint, at_key=True)
+
+
+def _kinds(word: str) -> str:
+    """The kinds of the group that a word belongs to; else all of them, by group."""
+    groups: dict[str, list[str]] = {}
+    for kind in KINDS:
+        group, name = kind.split(".")
+        groups.setdefault(group, []).append(name)
+    known = (nearest(word, list(KINDS)) or word).partition(".")[0]
+    if known in groups:
+        return f"Kinds of '{known}': {', '.join(groups[known])}."
+    return "Kinds: " + "; ".join(f"{group}.({' '.join(names)})" for group, names in groups.items()) + "."
 
 
 def _type(expected: str, sample: Callable[[Error], str] | str = "") -> Callable[[Error], Draft]:

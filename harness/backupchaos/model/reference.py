@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from backupchaos.model.allow import Allow
 from backupchaos.model.base import Model
 from backupchaos.model.expectations import LogExpectation
 from backupchaos.model.faults import KINDS
-from backupchaos.model.guide import Section, example, sections
+from backupchaos.model.guide import SHARED, Section, example, sections
 from backupchaos.model.positions import read_document
 from backupchaos.model.scenario import Scenario
 from backupchaos.model.schema import scenario_schema
-from backupchaos.model.triggers import Trigger
+from backupchaos.model.triggers import CallPoint, Trigger
 
 _BLOCK = re.compile(r"(<!-- table: ([a-z. ]+) -->\n).*?(<!-- end -->)", re.S)
 _LEAST: dict[type[Model], dict[str, str]] = {
@@ -28,7 +29,6 @@ _LEAST: dict[type[Model], dict[str, str]] = {
     LogExpectation: {"matches": "x"},
 }
 """What must be given before the defaults of the rest can be seen."""
-_SHARED = ("when", "for", "until")
 
 
 def renewed(page: str) -> str:
@@ -48,7 +48,7 @@ def tables() -> dict[str, str]:
             found[name] = _table(("key", "value", "if left out", "meaning"), rows)
     found["faults"] = _faults(definitions)
     any_fault = Section("a fault", KINDS["network.down"])
-    rows = [_row(key, definitions["NetworkDown"], any_fault) for key in _SHARED]
+    rows = [_row(key, definitions["NetworkDown"], any_fault) for key in SHARED]
     found["timing"] = _table(("key", "value", "if left out", "meaning"), rows)
     return found
 
@@ -57,7 +57,7 @@ def _faults(definitions: dict[str, Any]) -> str:
     rows = []
     for kind, model in KINDS.items():
         section, definition = Section(kind, model), definitions[model.__name__]
-        own = [key for key in section.keys if key not in (*_SHARED, kind)]
+        own = [key for key in section.keys if key not in (*SHARED, kind)]
         more = []
         for key in own:
             _, value, default, meaning = _row(key, definition, section)
@@ -65,6 +65,7 @@ def _faults(definitions: dict[str, Any]) -> str:
         places = _value(definition["properties"][kind])
         what = (model.__doc__ or "").strip().split("\n")[0]
         once = " Happens once; takes no `for` or `until`." if model.instant else ""
+        once = " Holds for the whole job." if model.whole_job else once
         rows.append((f"`{kind}`", places, what + once, "<br>".join(more), f"`{example(kind)}`"))
     return _table(("kind", "place", "what happens", "parameters", "example"), rows)
 
@@ -81,7 +82,7 @@ def _row(key: str, definition: dict[str, Any], section: Section) -> tuple[str, s
 
 def _defaults(section: Section) -> dict[str, Any]:
     """Default values as they are written in YAML."""
-    if section.model is Trigger:
+    if section.model in {Trigger, CallPoint, Allow}:
         return {}
     kind = getattr(section.model, "kind", None)
     least = read_document(example(kind)).data if kind else _LEAST.get(section.model, {})

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from backupchaos.model.allow import Allow
 from backupchaos.model.base import Model
 from backupchaos.model.expectations import Expectations, Law
 from backupchaos.model.faults import AnyFault
@@ -44,11 +45,11 @@ class Source(Model):
         description="A real directory to copy into the sandbox first: an absolute path, or {stdlib} for the "
         "standard library of the running Python",
     )
-    files: int = Field(default=200, ge=1, le=1_000_000, description="How many files to generate")
-    size: Size = Field(default=16 * 2**20, description="Total size of the generated files")
+    files: int = Field(default=100, ge=1, le=1_000_000, description="How many files to generate")
+    size: Size = Field(default=4 * 2**20, description="Total size of the generated files")
     change: Percent = Field(default=0.10, description="How many of the files change before the second job")
     new: Size = Field(
-        default=4 * 2**20, description="Fresh incompressible data that the second job must transfer"
+        default=2 * 2**20, description="Fresh incompressible data that the second job must transfer"
     )
     names: Literal["any", "portable"] = Field(
         default="any", description="'portable' leaves out names that some protocols cannot carry"
@@ -115,18 +116,23 @@ class Scenario(Model):
     waive: dict[Law, Reason] = Field(
         default_factory=dict, description="Laws that do not hold in this scenario, each with the reason"
     )
+    allow: Allow | None = Field(
+        default=None,
+        description="What may be touched although the run did not make it; to be repeated on the command line",
+    )
     deadline: Duration = Field(default=120.0, description="The job is ended after this time")
     silence: Duration = Field(default=60.0, description="No output and no progress for so long is a hang")
 
     @property
     def needs_link(self) -> bool:
         """A fault of this scenario acts on the link to the repository."""
-        return any(fault.layer == "network" for fault in self.faults.values())
+        return any(fault.needs_link for fault in self.faults.values())
 
     @property
     def needs_remote(self) -> bool:
         """The repository must be reached over a link."""
-        return self.needs_link or self.repository in {"remote", "sftp", "s3", "rest", "webdav"}
+        served = self.needs_link or any(fault.needs_service for fault in self.faults.values())
+        return served or self.repository in {"remote", "sftp", "s3", "rest", "webdav"}
 
     def to_yaml_dict(self) -> dict[str, Any]:
         """The scenario as a YAML author would write it, defaults filled in."""

@@ -111,6 +111,25 @@ def _within(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
         yield clash(path, "after-deadline", message, hint, ("deadline",))
 
 
+def _silent(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
+    silent, path = scenario.expect.silent, ("expect", "silent")
+    if silent is None:
+        return
+    if silent <= 0:
+        yield clash(path, "zero", "'silent' is zero: no job is so talkative", "Write such as 10s.")
+    elif silent > scenario.silence:
+        limit = format_duration(scenario.silence)
+        message = f"the job is ended after a silence of {limit}, before 'silent' is over"
+        hint = f"Write 'silence: {format_duration(silent)}' or more, or shorten 'silent'."
+        yield clash(path, "after-deadline", message, hint, ("silence",))
+
+
+def _under_fault(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
+    if scenario.expect.under_fault and not scenario.faults:
+        message = "there is no fault under which the tool's commands could be tried"
+        yield clash(("expect", "under_fault"), "no-fault", message, "Add one under 'faults'.", ("faults",))
+
+
 def _log(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
     named = any(fault.picks_files for fault in scenario.faults.values())
     for number, record in enumerate(scenario.expect.log):
@@ -139,4 +158,4 @@ def _both(key: str, law: str, message: str) -> Contradiction:
     return clash(("expect", key), "waived", message, hint, ("waive", law))
 
 
-EXPECT_RULES = (_backoff, _envelope, _states, _within, _log, _waived)
+EXPECT_RULES = (_backoff, _envelope, _states, _within, _silent, _under_fault, _log, _waived)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backupchaos.model.faults import FaultSpec, NetworkLatency, NetworkSlow
+from backupchaos.model.faults import FaultSpec
+from backupchaos.model.faults.network import NetworkLatency, NetworkSlow
 from backupchaos.model.positions import Path
 from backupchaos.model.scenario import Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash, given
 from backupchaos.model.triggers import Trigger
 from backupchaos.units import format_duration, format_range
 
-_SILENT = {"network.down", "network.blackhole", "process.pause"}
+_SILENT = {"network.down", "network.blackhole", "process.pause", "service.kill"}
 """While one of these lasts, no byte arrives."""
 
 
@@ -23,11 +24,19 @@ def _trigger(scenario: Scenario, name: str, fault: FaultSpec, written: Written) 
             message = f"{fault.kind} at the start strikes nothing: the job does not run yet"
             yield clash(at, "too-early", message, "Add such as 'when: {at: 50%}'.", path)
         return
+    if fault.whole_job:
+        message = f"{fault.kind} shapes how the job is started; it cannot begin later"
+        yield clash((*path, "when"), "whole-job", message, "Remove 'when'.", path)
+        return
     if fault.layer == "repository" and (fault.when.at is not None or fault.when.bytes is not None):
         message = f"{fault.kind} damages what is already stored; it does not count the job's bytes"
         yield clash(
             (*path, "when"), "damage-trigger", message, "Remove 'when': damage comes before the job.", path
         )
+    if fault.when.exit and not fault.instant and not scenario.expect.under_fault:
+        message = "the job has ended then, and the fault is undone before anything meets it"
+        hint = "Write 'expect: under_fault' to try other commands meanwhile, or choose another condition."
+        yield clash((*path, "when"), "too-late", message, hint, ("expect", "under_fault"))
     if fault.when.state in {"PENDING", "SUCCESS", "FAILED"}:
         early = fault.when.state == "PENDING"
         message = (
@@ -90,6 +99,8 @@ def _until(path: Path, fault: FaultSpec, until: Trigger) -> Iterator[Contradicti
     at = (*path, "until")
     if until.start:
         yield clash(at, "ends-first", "the fault would end before it starts", "Write such as {after: 10s}.")
+    elif until.exit:
+        yield clash(at, "ends-first", "every fault ends with the job", "Leave 'until' out.")
     elif until.state in {"PENDING", "SUCCESS", "FAILED"}:
         message = (
             "the job does not run yet then" if until.state == "PENDING" else "every fault ends with the job"
@@ -109,19 +120,41 @@ def _not_later(when: Trigger, until: Trigger) -> bool:
     return counted and bool(getattr(until, kind) <= getattr(when, kind))
 
 
+def _repeated(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
+    path: Path = ("faults", name)
+    if fault.every is None:
+        return
+    if fault.every >= scenario.deadline:
+        message = (
+            f"the job is ended at the deadline of {format_duration(scenario.deadline)}, before it comes again"
+        )
+        hint = "Shorten it, or raise 'deadline'."
+        yield clash((*path, "every"), "after-deadline", message, hint, ("deadline",))
+    if fault.when.exit:
+        message = "a fault that starts when the job has exited cannot come again"
+        yield clash((*path, "every"), "too-late", message, "Remove 'every'.", (*path, "when"))
+
+
 def _survivable(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
     if scenario.envelope != "must_survive" or fault.transient:
         return
-    if fault.kind in {"network.down", "network.blackhole"} and (fault.when.at or 0) < 1:
-        message = "the link stays away until the job has ended, and the job must survive that"
+    away = {
+        "network.down": "the link stays away",
+        "network.blackhole": "the link stays away",
+        "service.kill": "the server stays away",
+        "service.credentials_expire": "nobody is let in",
+    }
+    if fault.kind in away and (fault.when.at or 0) < 1:
+        message = f"{away[fault.kind]} until the job has ended, and the job must survive that"
         hint = "Add such as 'for: 5s', or change 'envelope'."
         yield clash(("faults", name), "not-survivable", message, hint, ("envelope",))
 
 
 def _place(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
     path: Path = ("faults", name)
-    if fault.layer == "network" and scenario.repository == "local":
-        message = f"{fault.kind} needs a link, and 'repository: local' has none"
+    if (fault.needs_link or fault.needs_service) and scenario.repository == "local":
+        part = "link" if fault.needs_link else "server"
+        message = f"{fault.kind} needs a {part}, and 'repository: local' has none"
         hint = "Write 'repository: remote', or leave it out."
         yield clash((*path, fault.kind), "no-link", message, hint, ("repository",))
     if isinstance(fault, NetworkSlow) and fault.rate <= 0:
@@ -144,4 +177,4 @@ def _place(scenario: Scenario, name: str, fault: FaultSpec, written: Written) ->
         )
 
 
-FAULT_RULES = (_trigger, _end, _survivable, _place)
+FAULT_RULES = (_trigger, _end, _repeated, _survivable, _place)

@@ -15,6 +15,16 @@ Pattern = Annotated[str, AfterValidator(check_pattern), Field(min_length=1, max_
 StateName = Literal["PENDING", "RUNNING", "RETRYING", "SUCCESS", "FAILED"]
 
 
+class CallPoint(Model):
+    """The n-th system call of one kind on one volume."""
+
+    name: Literal["open", "read", "write", "fsync", "rename", "unlink", "mkdir"] = Field(
+        description="Which system call"
+    )
+    place: Literal["source", "repository", "cache", "temp"] = Field(description="On which volume")
+    nth: int = Field(default=1, ge=1, le=10_000_000, description="Which of them, counted from 1")
+
+
 class Trigger(Model):
     """Exactly one condition. ``start`` fires before the job's process exists."""
 
@@ -40,6 +50,14 @@ class Trigger(Model):
         default=None, description="When a line of the job's log matches, ignoring case"
     )
     state: StateName | None = Field(default=None, description="When the job enters this state")
+    call: CallPoint | None = Field(
+        default=None, description="When the job is about to make the n-th system call of a kind"
+    )
+    exit: bool | None = Field(
+        default=None,
+        description="When the job has exited, before anything else is done",
+        json_schema_extra={"const": True},
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Trigger:
@@ -47,8 +65,8 @@ class Trigger(Model):
         given = [name for name, value in values.items() if value is not None and value is not False]
         if len(given) != 1:
             hint = (
-                "Write start, {at: 50%}, {bytes: 1MiB}, {after: 2s}, {attempt: 2}, {log: 'text'} "
-                "or {state: RETRYING}."
+                "Write start, {at: 50%}, {bytes: 1MiB}, {after: 2s}, {attempt: 2}, {log: 'text'}, "
+                "{state: RETRYING}, {call: {name: write, place: repository}} or exit."
             )
             many = f"there are {len(given)}" if given else "there is none"
             raise Mistake(f"expected exactly one condition, and {many}", code="one-condition", hint=hint)
@@ -66,12 +84,18 @@ class Trigger(Model):
     def describe(self) -> str:
         """The condition in words, for progress lines and reports."""
         shown = self.model_dump(mode="json")
+        if self.exit:
+            return "when the job has exited"
+        if self.call:
+            return f"at {self.call.name} number {self.call.nth} on the {self.call.place}"
         return "at the start" if self.start else f"{self.kind} {shown[self.kind]}"
 
 
-def _start_word(value: object) -> object:
-    return {"start": True} if value == "start" else value
+def _one_word(value: object) -> object:
+    return {value: True} if isinstance(value, str) and value in {"start", "exit"} else value
 
 
-When = Annotated[Trigger, BeforeValidator(_start_word, json_schema_input_type=Literal["start"] | Trigger)]
+When = Annotated[
+    Trigger, BeforeValidator(_one_word, json_schema_input_type=Literal["start", "exit"] | Trigger)
+]
 START = Trigger(start=True)

@@ -8,7 +8,7 @@ import pytest
 
 from backupchaos.errors import UsageProblem
 from backupchaos.model import loader
-from backupchaos.model.faults import NetworkDown
+from backupchaos.model.faults.network import NetworkDown
 from backupchaos.model.loader import Problem, ScenarioErrors, load_scenario, load_scenario_text
 from backupchaos.model.source_text import SIZE_LIMIT
 from backupchaos.model.triggers import Trigger

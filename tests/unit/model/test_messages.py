@@ -60,7 +60,7 @@ def _codes_in_source() -> set[str]:
     """Every code literal handed to Draft, Flaw, Mistake, clash or flaw anywhere in the model."""
     position = {"Draft": 1, "Flaw": 1, "clash": 1, "flaw": 1, "_refused": 1}
     found = set()
-    for file in [*MODEL.glob("*.py"), MODEL.parent / "units.py"]:
+    for file in [*MODEL.rglob("*.py"), MODEL.parent / "units.py"]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if not isinstance(node, ast.Call):
                 continue

@@ -1,0 +1,91 @@
+"""What all faults of a scenario share: when they start, how long they last, how often they come."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from backupchaos.model.base import Model
+from backupchaos.model.triggers import START, When
+from backupchaos.model.words import Mistake
+from backupchaos.units import Duration
+
+Signal = Literal["KILL", "TERM", "INT", "HUP", "STOP"]
+Pick = Literal["random", "largest", "newest", "oldest"]
+
+
+class FaultSpec(Model):
+    """What all faults share: when they start, and how long they last."""
+
+    kind: ClassVar[str]
+    layer: ClassVar[str]
+    instant: ClassVar[bool] = False
+    """The fault is a blow, not a state: it has no end (a kill, a flipped bit)."""
+    whole_job: ClassVar[bool] = False
+    """It shapes how the job is started, and holds until the job has ended: a limit, an environment."""
+    needs_progress: ClassVar[bool] = False
+    """At the start there is nothing yet that it could hit: a process, a connection."""
+    needs_link: ClassVar[bool] = False
+    """It acts on the link to the repository, so that the repository must be remote."""
+    needs_service: ClassVar[bool] = False
+    """It acts on the server of the repository, so that the repository must be remote."""
+    outlasts: ClassVar[bool] = False
+    """It stays after the job, until what the job claims has been restored and compared."""
+
+    when: When = Field(default=START, description="What starts the fault; 'start' if left out")
+    for_: Duration | None = Field(
+        default=None, alias="for", description="How long it lasts; until the job has ended if left out"
+    )
+    until: When | None = Field(default=None, description="What ends the fault, instead of 'for'")
+    every: Duration | None = Field(
+        default=None, description="It comes again so long after its start, until the job has ended"
+    )
+    times: int | None = Field(
+        default=None, ge=2, le=1000, description="How often it comes in all; needs 'every'"
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> FaultSpec:
+        if self.for_ is not None and self.until is not None:
+            hint = "Give one of them; 'for' counts from the fault's start."
+            raise Mistake("'for' and 'until' exclude each other", code="two-ends", hint=hint, key="until")
+        if self.instant or self.whole_job:
+            for key, value in (("for", self.for_), ("until", self.until)):
+                if value is not None:
+                    message = "it happens at one instant" if self.instant else "it lasts as long as the job"
+                    message += " and takes neither 'for' nor 'until'"
+                    raise Mistake(message, code="instant", hint=f"Remove '{key}'.", key=key)
+        self._repetition()
+        return self
+
+    def _repetition(self) -> None:
+        if self.times is not None and self.every is None:
+            hint = "Add such as 'every: 5s'."
+            raise Mistake("'times' needs 'every'", code="no-interval", hint=hint, key="times")
+        if self.every is None:
+            return
+        if self.whole_job:
+            message = "it lasts as long as the job and cannot come again"
+            raise Mistake(message, code="no-repetition", hint="Remove 'every'.", key="every")
+        if self.until is not None or (self.for_ is None and not self.instant):
+            hint = "Write such as 'for: 1s', shorter than 'every'."
+            raise Mistake("a fault that comes again needs 'for'", code="no-duration", hint=hint, key="every")
+        if self.every <= (self.for_ or 0.0):
+            message = "'every' counts from start to start and must be longer than 'for'"
+            raise Mistake(message, code="overlap", hint="Raise 'every', or shorten 'for'.", key="every")
+
+    @property
+    def picks_source(self) -> bool:
+        """It acts on picked files of the source."""
+        return "pick" in type(self).model_fields and getattr(self, "place", "") == "source"
+
+    @property
+    def picks_files(self) -> bool:
+        """It acts on picked files, whose names ``{path}`` stands for."""
+        return self.picks_source or (self.layer == "repository" and "pick" in type(self).model_fields)
+
+    @property
+    def transient(self) -> bool:
+        """The fault ends by itself while the job may still run."""
+        return self.for_ is not None or self.until is not None

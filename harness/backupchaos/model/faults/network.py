@@ -1,0 +1,166 @@
+"""Faults of the link to the repository, and of the name that leads there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from backupchaos.model.faults.base import FaultSpec
+from backupchaos.model.words import Mistake
+from backupchaos.units import Duration, Percent, Rate, Size
+
+SHORTEST = 0.01
+"""Seconds below which nobody could tell a pause from the machine's own."""
+
+
+def _lasting(value: float) -> float:
+    if value >= SHORTEST:
+        return value
+    raise Mistake("expected at least 10ms", code="zero", hint="Write such as 500ms.")
+
+
+def _some(value: float) -> float:
+    if value > 0:
+        return value
+    raise Mistake("a share of nothing is no fault", code="zero", hint="Write such as 5%.")
+
+
+Lasting = Annotated[Duration, AfterValidator(_lasting)]
+Share = Annotated[Percent, AfterValidator(_some)]
+
+
+class _OnLink(FaultSpec):
+    layer = "network"
+    needs_link = True
+
+
+class NetworkDown(_OnLink):
+    """The link is gone: live connections are cut, new ones are refused (or reset)."""
+
+    kind = "network.down"
+    place: Literal["repository"] = Field(alias="network.down", description="Where")
+    mode: Literal["refused", "reset"] = Field(default="refused", description="How new connections fail")
+
+
+class NetworkBlackhole(_OnLink):
+    """The link is silent: nothing arrives, nothing is refused."""
+
+    kind = "network.blackhole"
+    place: Literal["repository"] = Field(alias="network.blackhole", description="Where")
+
+
+class NetworkReset(_OnLink):
+    """Live connections are reset once; new ones work."""
+
+    kind = "network.reset"
+    instant = True
+    needs_progress = True
+    place: Literal["repository"] = Field(alias="network.reset", description="Where")
+
+
+class NetworkSlow(_OnLink):
+    """The link carries no more than a rate, in each direction and per connection."""
+
+    kind = "network.slow"
+    place: Literal["repository"] = Field(alias="network.slow", description="Where")
+    rate: Rate = Field(description="Bytes per second")
+
+
+class NetworkLatency(_OnLink):
+    """Every byte arrives later; jitter varies the delay."""
+
+    kind = "network.latency"
+    place: Literal["repository"] = Field(alias="network.latency", description="Where")
+    delay: Duration = Field(description="How much later each byte arrives")
+    jitter: Duration = Field(default=0.0, description="The delay varies by so much either way")
+
+
+class NetworkCutAfter(_OnLink):
+    """Every connection is cut when it has sent so many bytes."""
+
+    kind = "network.cut_after"
+    place: Literal["repository"] = Field(alias="network.cut_after", description="Where")
+    size: Size = Field(ge=1, description="How much each connection may send")
+    connections: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="How many connections are cut so; all if left out"
+    )
+
+
+class NetworkFlap(_OnLink):
+    """The link comes and goes by turns."""
+
+    kind = "network.flap"
+    place: Literal["repository"] = Field(alias="network.flap", description="Where")
+    down: Lasting = Field(default=0.5, description="How long it is away each time, and first of all")
+    up: Lasting = Field(default=0.5, description="How long it works in between")
+
+
+class NetworkLoss(_OnLink):
+    """A share of the packets is lost."""
+
+    kind = "network.loss"
+    place: Literal["repository"] = Field(alias="network.loss", description="Where")
+    share: Share = Field(default=0.05, description="Which share of the packets, from either side")
+
+
+class NetworkHalfOpen(_OnLink):
+    """The other side of live connections is gone without a word; new connections work. After it they are reset."""
+
+    kind = "network.half_open"
+    needs_progress = True
+    place: Literal["repository"] = Field(alias="network.half_open", description="Where")
+
+
+class NetworkSlice(_OnLink):
+    """Data arrive in small pieces with pauses in between."""
+
+    kind = "network.slice"
+    place: Literal["repository"] = Field(alias="network.slice", description="Where")
+    size: Size = Field(default=512, ge=1, description="How large the pieces are on average")
+    delay: Duration = Field(default=0.001, description="The pause between pieces")
+
+
+class NetworkCorrupt(_OnLink):
+    """Bytes to the repository change on their way, unseen by TCP, and not the first 4 KiB of a connection."""
+
+    kind = "network.corrupt"
+    place: Literal["repository"] = Field(alias="network.corrupt", description="Where")
+    bits: int = Field(
+        default=1, ge=1, le=1000, description="How many bits of each connection flip, some 32 KiB apart"
+    )
+
+
+class DnsFailure(_OnLink):
+    """The repository's name cannot be resolved."""
+
+    kind = "dns.failure"
+    place: Literal["repository"] = Field(alias="dns.failure", description="Where")
+    mode: Literal["unknown", "failing", "silent"] = Field(
+        default="failing", description="The answer: no such name, server failure, or none at all"
+    )
+
+
+class DnsSlow(_OnLink):
+    """The repository's name is resolved late."""
+
+    kind = "dns.slow"
+    place: Literal["repository"] = Field(alias="dns.slow", description="Where")
+    delay: Lasting = Field(default=1.0, description="How much later each answer comes")
+
+
+KINDS: tuple[type[FaultSpec], ...] = (
+    NetworkDown,
+    NetworkBlackhole,
+    NetworkReset,
+    NetworkSlow,
+    NetworkLatency,
+    NetworkCutAfter,
+    NetworkFlap,
+    NetworkLoss,
+    NetworkHalfOpen,
+    NetworkSlice,
+    NetworkCorrupt,
+    DnsFailure,
+    DnsSlow,
+)
