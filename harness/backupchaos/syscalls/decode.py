@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import posixpath
 import re
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from backupchaos.environments.local.kernel import libc
-from backupchaos.syscalls.tables import Call
+from backupchaos.syscalls.tables import EVERYTHING, Call
 
 _AT_FDCWD = 0xFFFFFF9C
 _PAGE = 4096
 _DELETED = b" (deleted)"
+_F_UNLCK = struct.pack("h", 2)
+_COARSE = 5
+CLOCKS = {time.CLOCK_REALTIME: b"clock:realtime", _COARSE: b"clock:coarse", time.CLOCK_TAI: b"clock:tai"}
+"""The wall clocks and what rules call them; all others only ever go forward, and nobody sets them."""
 _PROC_LINK = re.compile(rb"/proc/(\d+)/(?:task/\d+/)?(cwd|root|fd/\d+)(/.*)?", re.DOTALL)
 
 
@@ -25,19 +31,15 @@ class _Piece(ctypes.Structure):
 
 
 class Memory:
-    """Reads the memory of stopped threads, by ``process_vm_readv`` or else ``/proc/TID/mem``."""
+    """Reads and writes the memory of stopped threads, by ``process_vm_*`` or else ``/proc/TID/mem``."""
 
     def __init__(self) -> None:
         self._buffer = ctypes.create_string_buffer(_PAGE)
         self._local = _Piece(ctypes.addressof(self._buffer), _PAGE)
         self._remote = _Piece(0, 0)
         self._arguments = (ctypes.byref(self._local), 1, ctypes.byref(self._remote), 1, 0)
-        self._call: Any = getattr(libc, "process_vm_readv", None)
-        if self._call is not None:
-            self._call.argtypes = (
-                ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong
-            )  # fmt: skip
-            self._call.restype = ctypes.c_ssize_t
+        self._call = _transfer("process_vm_readv")
+        self._store = _transfer("process_vm_writev")
 
     def read(self, tid: int, address: int, length: int) -> bytes:
         """Up to one page; fewer if the memory ends there. Raises OSError if it cannot be read."""
@@ -53,6 +55,34 @@ class Memory:
         finally:
             os.close(fd)
 
+    def read_all(self, tid: int, address: int, length: int) -> bytes:
+        """As many bytes as are asked for, unless the memory ends before. Raises OSError if it cannot be read."""
+        out = bytearray()
+        while len(out) < length:
+            chunk = self.read(tid, address + len(out), length - len(out))
+            if not chunk:
+                break
+            out += chunk
+        return bytes(out)
+
+    def write(self, tid: int, address: int, data: bytes) -> None:
+        """All of ``data``, or OSError: EFAULT where the caller could not write itself."""
+        if self._store is not None:
+            source = ctypes.create_string_buffer(data, len(data))
+            local = _Piece(ctypes.addressof(source), len(data))
+            remote = _Piece(address, len(data))
+            count = self._store(tid, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0)
+            if count == len(data):
+                return
+            number = ctypes.get_errno() if count < 0 else errno.EFAULT
+            if number != errno.ENOSYS:
+                raise OSError(number, os.strerror(number))
+        fd = os.open(f"/proc/{tid}/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, address)
+        finally:
+            os.close(fd)
+
     def text(self, tid: int, address: int) -> bytes:
         """A NUL-terminated string of at most PATH_MAX bytes; never reads beyond a page without need."""
         chunk = self.read(tid, address, min(256, _PAGE - address % _PAGE))
@@ -63,6 +93,17 @@ class Memory:
             more, separator, _ = chunk.partition(b"\0")
             out += more
         return out
+
+
+def _transfer(name: str) -> Any:
+    """``process_vm_readv`` or its counterpart; None in a C library that has it not."""
+    call: Any = getattr(libc, name, None)
+    if call is not None:
+        call.argtypes = (
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong
+        )  # fmt: skip
+        call.restype = ctypes.c_ssize_t
+    return call
 
 
 class Decoder:
@@ -83,11 +124,22 @@ class Decoder:
                 elif kind == "d":
                     found.append(self._path(tid, args[where[0]], args[where[1]]))
                 else:
-                    raw = self.memory.read(tid, args[where[0]], min(args[where[1]], 128))
-                    found.append(_address(raw))
+                    found += self._others(kind, tid, [args[index] for index in where])
             except OSError:
                 continue  # a bad pointer or descriptor: the kernel will tell the caller
         return found
+
+    def _others(self, kind: str, tid: int, args: Sequence[int]) -> list[bytes]:
+        if kind == "s":
+            return [_address(self.memory.read(tid, args[0], min(args[1], 128)))]
+        if kind == "m":
+            return _mapped(tid, args[0])
+        if kind == "l":
+            unlocks = self.memory.read(tid, args[1], 2) == _F_UNLCK
+            return [] if unlocks else [_descriptor(tid, args[0])]
+        if kind == "c":
+            return [CLOCKS[args[0] & 0xFFFFFFFF]] if args[0] & 0xFFFFFFFF in CLOCKS else []
+        return [EVERYTHING] if kind == "*" else [CLOCKS[time.CLOCK_REALTIME]]
 
     def size(self, call: Call, tid: int, args: Sequence[int]) -> int:
         """How many bytes the call asks to write."""
@@ -125,6 +177,18 @@ class Decoder:
         return _through_proc(path, tid) if path.startswith((b"/proc/", b"/dev/fd/")) else path
 
 
+def _mapped(tid: int, address: int) -> list[bytes]:
+    """The file that is mapped there, if it is one."""
+    with open(f"/proc/{tid}/maps", "rb") as file:
+        for line in file:
+            start, _, rest = line.partition(b"-")
+            if int(start, 16) <= address < int(rest.split(b" ", 1)[0], 16):
+                columns = line.rstrip(b"\n").split(None, 5)
+                name = columns[5] if len(columns) == 6 else b""
+                return [name.removesuffix(_DELETED)] if name.startswith(b"/") else []
+    return []
+
+
 def _descriptor(tid: int, fd: int) -> bytes:
     path = os.readlink(b"/proc/%d/fd/%d" % (tid, fd & 0xFFFFFFFF))
     return path[: -len(_DELETED)] if path.endswith(_DELETED) else path
@@ -159,9 +223,14 @@ def _address(raw: bytes) -> bytes:
 
 
 def group_of(tid: int) -> int:
-    """The process that a thread belongs to."""
-    with open(f"/proc/{tid}/status", "rb") as file:
-        for line in file:
-            if line.startswith(b"Tgid:"):
-                return int(line[5:])
-    return tid
+    """The process that a thread belongs to; raises ``OSError`` if it is gone."""
+    try:
+        os.close(os.pidfd_open(tid))  # only the first thread of a process can be opened so: the usual case
+        return tid
+    except OSError:
+        pass
+    fd = os.open(f"/proc/{tid}/status", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(fd, 1024).partition(b"Tgid:")[2].split(None, 1)[0])
+    finally:
+        os.close(fd)

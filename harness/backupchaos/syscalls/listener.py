@@ -9,11 +9,13 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Iterable
 
 from backupchaos.syscalls.rules import Rule
 from backupchaos.syscalls.tables import Call
 
-RECEIVE, SEND, _ID_VALID, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40082104
+RECEIVE, SEND, _ID_VALID, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x80082102, 0x40082104
+# _ID_VALID is the number with the wrong direction, the only one before Linux 5.9, kept ever since.
 _SYNC_WAKE_UP = 1
 NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 RESPONSE = struct.Struct("=QqiI")
@@ -24,16 +26,20 @@ CONTINUE = 1
 class Listener:
     """One supervised process tree."""
 
-    __slots__ = ("_by_number", "active", "fd", "rules")
+    __slots__ = ("_by_number", "active", "execs", "fd", "killable", "rules")
 
-    def __init__(self, fd: int, rules: list[Rule]) -> None:
+    def __init__(self, fd: int, rules: list[Rule], execs: Iterable[int] = (), killable: bool = True) -> None:
         self.fd = fd
+        self.killable = killable
+        """Whether only death ends the wait of a stopped call (Linux 5.19), and no other signal."""
         self.rules = rules
+        self.execs = frozenset(execs)
+        """Numbers of the calls after which the vDSO is to be hidden."""
         self._by_number: dict[int, list[tuple[Rule, Call, str]]] = {}
         for rule in rules:
             for number, (call, kind) in rule.calls.items():
                 self._by_number.setdefault(number, []).append((rule, call, kind))
-        self.active: dict[int, list[tuple[Rule, Call, str]]] = {}
+        self.active: dict[int, list[tuple[Rule, Call, str]]] = {number: [] for number in self.execs}
         """Call number -> armed rules for it."""
         self.refresh()
 
@@ -53,10 +59,10 @@ class Listener:
             raise
         return True
 
-    def answer(self, ident: int, error: int = 0, flags: int = 0) -> None:
-        """Let the call fail (or, with 0, seem to succeed), or with CONTINUE be made."""
+    def answer(self, ident: int, error: int = 0, flags: int = 0, value: int = 0) -> None:
+        """Let the call fail, or return ``value`` without having been made, or with CONTINUE be made."""
         try:
-            fcntl.ioctl(self.fd, SEND, RESPONSE.pack(ident, 0, -error, flags))
+            fcntl.ioctl(self.fd, SEND, RESPONSE.pack(ident, value, -error, flags))
         except OSError as problem:
             if problem.errno not in (errno.ENOENT, errno.EBADF):
                 raise  # ENOENT: the caller died meanwhile

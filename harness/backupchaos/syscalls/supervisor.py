@@ -6,23 +6,26 @@ the agent reports that. ``control`` is a channel to the agent: requests in, even
 
 from __future__ import annotations
 
-import heapq
-import os
 import select
-import signal
 import socket
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from backupchaos.environments.local.channel import Channel, Message
-from backupchaos.syscalls.decode import Decoder, group_of
+from backupchaos.syscalls.acts import Acts, Due
+from backupchaos.syscalls.decode import Decoder
+from backupchaos.syscalls.execs import Execs
 from backupchaos.syscalls.listener import CONTINUE, EMPTY, NOTIFICATION, Listener
+from backupchaos.syscalls.parking import Parking, Stopped
+from backupchaos.syscalls.reports import Reports
 from backupchaos.syscalls.rules import Rule, open_is
 from backupchaos.syscalls.tables import Call
 
-REPORTS = 1000
-"""So many hits of a rule are reported one by one; then only every 1000th, as totals."""
+Entry = tuple[Rule, Call, str]
+"""A rule, a call that it names, and the kind of open that it means."""
+KILLABLE, INTERRUPTIBLE = b"k", b"i"
+"""What a process says when it hands over its listener: whether signals abort its stopped calls."""
+IN_ITS_STEAD = ("short", "clock")
+"""Actions that may turn out to be impossible; they are reported when they are done."""
 
 
 class Supervisor:
@@ -31,34 +34,38 @@ class Supervisor:
     def __init__(self, control: Channel) -> None:
         self._control = control
         self._epoll = select.epoll()
-        self._readers: dict[int, Callable[[], None]] = {control.fileno(): self._requests}
-        self._epoll.register(control.fileno(), select.EPOLLIN)
+        self._readers: dict[int, Callable[[], None]] = {}
+        self._watch(control.fileno(), self._requests)
         self._rules: dict[str, list[Rule]] = {}
         self._listeners: dict[int, Listener] = {}
-        self._held: dict[str, list[tuple[Listener, int]]] = {}
-        self._delayed: list[tuple[float, int, Listener]] = []
         self._decoder = Decoder()
+        self._parking = Parking(self._go_on)
+        self._reports = Reports(control, self._epoll)
+        self._acts = Acts(self._decoder.memory, self._reports)
+        self._execs: Execs | None = None
         self._buffer = bytearray(EMPTY)
-        self._writing = False
 
     def run(self) -> None:
         """Loop; returns when the agent closes the channel."""
         poll, listeners, answer = self._epoll.poll, self._listeners, self._answer_call
+        parking, reports = self._parking, self._reports
         try:
             while True:
-                for fd, events in poll(self._timeout() if self._delayed else -1):
+                ready = poll(_sooner(parking.timeout(), reports.timeout()))
+                if not ready:
+                    reports.send()
+                for fd, events in ready:
                     listener = listeners.get(fd)
                     if listener is None:
                         if fd == self._control.fileno() and events & select.EPOLLOUT:
-                            self._flush()
+                            self._reports.flush()
                         if reader := self._readers.get(fd):
                             reader()
                     elif events & select.EPOLLIN:
                         answer(listener)
                     else:
                         self._detach(listener)
-                if self._delayed:
-                    self._let_go_late()
+                parking.look()
         except (EOFError, ConnectionError):
             return
 
@@ -69,114 +76,98 @@ class Supervisor:
         if not listener.receive(buffer):
             return
         ident, tid, _, number, _, _, *args = NOTIFICATION.unpack(buffer)
+        if not listener.killable and self._parking.comes_again(Stopped(listener, ident, tid, number, args)):
+            return
         rules = listener.active[number]
         due = self._judge(listener, rules, ident, tid, args) if rules else None
         if due is None:
-            listener.answer(ident, flags=CONTINUE)
-        elif due.action == "errno":
-            listener.answer(ident, due.errno)
-        elif due.action == "hold":
-            self._held.setdefault(due.name, []).append((listener, ident))
-        elif due.action == "delay":
-            heapq.heappush(self._delayed, (time.monotonic() + due.delay, ident, listener))
-        elif due.action == "kill":
-            self._kill(listener, ident, tid)
+            if number in listener.execs:
+                self._go_on(Stopped(listener, ident, tid, number, args))
+            else:
+                listener.answer(ident, flags=CONTINUE)
+            return
+        self._act(Stopped(listener, ident, tid, number, args), due, rules)
+
+    def _act(self, stopped: Stopped, due: Due, rules: Sequence[Entry]) -> None:
+        """Do with a call what the rule says that decides; ``rules`` are those that have looked at it."""
+        listener, ident, tid, args = stopped.listener, stopped.ident, stopped.tid, stopped.every
+        rule = due[0]
+        if rule.action == "errno":
+            listener.answer(ident, rule.errno)
+        elif rule.action == "kill":
+            self._acts.kill(listener, ident, tid, due)
+        elif rule.action == "short":
+            self._acts.shorten(listener, ident, tid, args, due)
+        elif rule.action == "clock":
+            self._acts.tell_time(listener, ident, tid, args, due)
+        elif rule.action == "hold":
+            stopped.seen |= {id(entry[0]) for entry in rules if entry[0].action == "observe"} | {id(rule)}
+            self._parking.hold(rule.name, stopped)
+        else:
+            stopped.seen.clear()
+            self._parking.delay(rule.delay, stopped)
+
+    def _go_on(self, stopped: Stopped) -> None:
+        """Let a call be made; one that was held meets the rules that were armed meanwhile."""
+        listener = stopped.listener
+        if stopped.seen:
+            rules = [entry for entry in listener.active[stopped.number] if id(entry[0]) not in stopped.seen]
+            due = self._judge(listener, rules, stopped.ident, stopped.tid, stopped.every)
+            if due is not None:
+                self._act(stopped, due, rules)
+                return
+        if stopped.number in listener.execs and self._execs is not None:
+            self._execs.let_go(stopped)
+        else:
+            listener.answer(stopped.ident, flags=CONTINUE)
 
     def _judge(
-        self, listener: Listener, rules: list[tuple[Rule, Call, str]], ident: int, tid: int, args: list[int]
-    ) -> Rule | None:
+        self, listener: Listener, rules: Sequence[Entry], ident: int, tid: int, args: list[int]
+    ) -> Due | None:
         """Let every armed rule see the call; the first that acts decides, observers always look on."""
-        due: Rule | None = None
-        paths: list[bytes] | None = None
+        due: Due | None = None
+        paths: list[bytes] = []
+        seen: Call | None = None
         for rule, call, kind in rules:
             if due and rule.action != "observe":
                 continue
-            if paths is None:
-                paths = self._decoder.paths(call, tid, args)
+            if call is not seen:  # a copy names another file to who means its reading side
+                paths, seen = self._decoder.paths(call, tid, args), call
             path = rule.match(paths)
             if path is None or (kind and not open_is(kind, self._decoder.open_flags(call, tid, args))):
                 continue
-            if not rule.sees(self._decoder.size(call, tid, args)):
+            if rule.condition and not rule.condition(self._decoder, call, tid, args, rule.size):
                 continue
+            size = self._decoder.size(call, tid, args)
             if not listener.waits(ident):  # what we read may be another process's
-                rule.matched -= 1
-                rule.acted -= 1
                 return None
-            self._report(rule, call.name, path, tid)
+            if rule.action == "clock" and "clock" not in call.families:
+                due = rule, call, path  # a deadline, which is no reading
+                continue
+            if not rule.sees(size):
+                continue
+            if rule.action not in IN_ITS_STEAD:
+                self._reports.hit(rule, call.name, path, tid)
             if rule.action != "observe":
-                due = rule
+                due = rule, call, path
         return due
-
-    def _report(self, rule: Rule, call: str, path: bytes, tid: int) -> None:
-        rule.reported += 1
-        if rule.reported <= REPORTS or rule.action == "hold":
-            try:
-                pid = group_of(tid)
-            except OSError:
-                pid = tid
-            data = {"rule": rule.name, "call": call, "path": os.fsdecode(path), "action": rule.action}
-            self._tell(
-                {
-                    "event": "syscall",
-                    "t": time.monotonic(),
-                    "data": {**data, "ordinal": rule.matched, "pid": pid},
-                }
-            )
-        elif rule.reported % REPORTS == 0:
-            self._report_totals(rule)
-
-    def _report_totals(self, rule: Rule) -> None:
-        totals = rule.totals()
-        text = f"rule {rule.name}: {totals['matched']} calls matched, {rule.action} on {totals['acted']}"
-        self._tell(
-            {
-                "event": "supervisor",
-                "t": time.monotonic(),
-                "data": {"message": text, "rule": rule.name, **totals},
-            }
-        )
-
-    def _kill(self, listener: Listener, ident: int, tid: int) -> None:
-        """SIGKILL instead of an answer: the call is never made."""
-        try:
-            handle = os.pidfd_open(group_of(tid))
-        except OSError:
-            return
-        try:
-            if listener.waits(ident):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-        except OSError:
-            pass
-        finally:
-            os.close(handle)
-
-    def _release(self, name: str) -> int:
-        held = self._held.pop(name, [])
-        for listener, ident in held:
-            listener.answer(ident, flags=CONTINUE)
-        return len(held)
-
-    def _timeout(self) -> float:
-        return max(0.0, self._delayed[0][0] - time.monotonic())
-
-    def _let_go_late(self) -> None:
-        while self._delayed and self._delayed[0][0] <= time.monotonic():
-            _, ident, listener = heapq.heappop(self._delayed)
-            listener.answer(ident, flags=CONTINUE)
 
     # -- the agent ----------------------------------------------------------------------------
 
     def _requests(self) -> None:
         for message, fds in self._control.pump():
             if message["do"] == "attach":
-                self._expect(socket.socket(fileno=fds[0]), [self._rule(rule) for rule in message["rules"]])
+                rules = [self._rule(rule) for rule in message["rules"]]
+                self._expect(socket.socket(fileno=fds[0]), rules, message["execs"])
             elif message["do"] == "arm":
                 self._arm(message["rule"], message["armed"])
-                self._tell({"answer": None})
+                self._reports.answer(None)
             elif message["do"] == "release":
-                self._tell({"answer": self._release(message["rule"])})
+                self._reports.answer(self._parking.release(message["rule"]))
+            elif message["do"] == "catch up":
+                self._reports.caught_up()
             elif message["do"] == "totals":
-                self._tell({"answer": {name: self._totals(name) for name in self._rules}})
+                self._reports.answer({name: self._totals(name) for name in self._rules})
 
     def _rule(self, definition: Message) -> Rule:
         """Rules of one name and definition share their counters, whichever process they are seen in."""
@@ -191,32 +182,35 @@ class Supervisor:
     def _arm(self, name: str, armed: bool) -> None:
         for rule in self._rules.get(name, ()):
             if rule.armed and not armed and rule.matched:
-                self._report_totals(rule)
+                self._reports.totals(rule)
             rule.arm(armed)
         for listener in self._listeners.values():
             listener.refresh()
         if not armed:
-            self._release(name)
+            self._parking.release(name)
 
     def _totals(self, name: str) -> dict[str, int]:
-        sums = {"matched": 0, "acted": 0, "bytes": 0, "held": len(self._held.get(name, ()))}
+        sums = {"matched": 0, "acted": 0, "bytes": 0, "held": self._parking.held(name), "armed": 0}
         for rule in self._rules[name]:
+            sums["armed"] += rule.armed
             for key, value in rule.totals().items():
                 sums[key] += value
         return sums
 
-    def _expect(self, sock: socket.socket, rules: list[Rule]) -> None:
+    def _expect(self, sock: socket.socket, rules: list[Rule], execs: list[int]) -> None:
         """A process about to be supervised will send its listener."""
+        if execs and self._execs is None:
+            self._execs = Execs(self._decoder.memory, self._reports.uncovered)
+            self._watch(self._execs.fileno(), self._execs.look)
 
         def ready() -> None:
-            self._forget(sock.fileno())
+            self._unwatch(sock.fileno())
             with sock:
-                _, fds, _, _ = socket.recv_fds(sock, 1, 1)
+                note, fds, _, _ = socket.recv_fds(sock, 1, 1)
             for fd in fds:
-                self._attach(Listener(fd, rules))
+                self._attach(Listener(fd, rules, execs, killable=note == KILLABLE))
 
-        self._readers[sock.fileno()] = ready
-        self._epoll.register(sock.fileno(), select.EPOLLIN)
+        self._watch(sock.fileno(), ready)
 
     def _attach(self, listener: Listener) -> None:
         listener.wake_quickly()
@@ -227,25 +221,21 @@ class Supervisor:
         """Nobody is left under this filter."""
         del self._listeners[listener.fd]
         self._epoll.unregister(listener.fd)
-        for held in self._held.values():
-            held[:] = [item for item in held if item[0] is not listener]
-        self._delayed = [item for item in self._delayed if item[2] is not listener]
-        heapq.heapify(self._delayed)
+        self._parking.forget(listener)
         listener.close()
         for rule in listener.rules:
             if rule.matched:
-                self._report_totals(rule)
+                self._reports.totals(rule)
 
-    def _forget(self, fd: int) -> None:
+    def _watch(self, fd: int, reader: Callable[[], None]) -> None:
+        self._readers[fd] = reader
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _unwatch(self, fd: int) -> None:
         del self._readers[fd]
         self._epoll.unregister(fd)
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        self._control.queue(message)
-        self._flush()
 
-    def _flush(self) -> None:
-        waiting = not self._control.flush()
-        if waiting != self._writing:
-            self._writing = waiting
-            self._epoll.modify(self._control.fileno(), select.EPOLLIN | (select.EPOLLOUT if waiting else 0))
+def _sooner(one: float, other: float) -> float:
+    """Of two timeouts the shorter; -1 is none."""
+    return min(one, other) if one >= 0 and other >= 0 else max(one, other)
