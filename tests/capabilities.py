@@ -7,7 +7,7 @@ import os
 import shutil
 from functools import cache
 
-PROBED = {"namespaces": "namespaces", "seccomp": "syscalls", "volumes": "volumes"}
+PROBED = {"namespaces": "namespaces", "seccomp": "syscalls", "volumes": "volumes", "clock": "clock"}
 """Markers that the environment's own probe answers."""
 
 
@@ -20,6 +20,10 @@ def missing(capability: str) -> str:
         return _probed(PROBED[capability])
     if capability == "ordinary-user":
         return "" if os.geteuid() == 0 else "needs root, to become an ordinary user"
+    if capability.startswith("cgroup:"):
+        from backupchaos.environments.local.cgroups import probe
+
+        return probe(capability.removeprefix("cgroup:"))
     if capability.startswith("python:"):
         name = capability.removeprefix("python:")
         return "" if importlib.util.find_spec(name) else f"the package {name} is not installed"

@@ -34,7 +34,10 @@ with environment.sandbox({Place.REPOSITORY: 1 << 20}) as s:
     pid = s.spawn(Command(("sh", "-c", f"echo x >{p}/f; echo y >{p}/f; cat {p}/f; chmod 0 {p}/f; cat {p}/f")), role="target", stdout=w, stderr=w, rules=[rule], drop_dac=True)
     os.close(w)
     print(open(r).read())
-    print([e.data["path"] == p + "/f" for e in s.events() if e.kind == "syscall"])
+    seen = []
+    while not any(e.kind == "exit" for e in seen):
+        seen += s.events()
+    print([e.data["path"] == p + "/f" for e in seen if e.kind == "syscall"])
     s.signal(pid, signal.SIGKILL, tree=True)
 """
 

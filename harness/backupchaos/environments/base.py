@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 from backupchaos.commands import Command
 
 Role = Literal["target", "service", "link", "tool"]
+Controller = Literal["memory", "pids", "cpu"]
 
 
 class Place(StrEnum):
@@ -38,20 +39,27 @@ class SyscallRule:
     file behind the descriptor) matches one of the ``paths`` (absolute, ``fnmatch`` style; a path
     ending in ``/**`` matches everything below). While armed, the rule lets ``skip`` matching calls
     pass and acts on the next ``times`` (``None``: all that follow). ``measure`` says what ``skip``
-    counts: calls, or bytes written. Actions: ``errno`` (fail with that error), ``observe`` (let it
+    counts: calls, or bytes written; or it means only calls that cannot succeed in full: ``space`` (a write that
+    needs more than is free), ``inodes`` (a new name where no more files can be made), ``length`` (a file would grow
+    beyond ``size``), ``descriptors`` (the caller has as many open as it may have). Actions: ``errno`` (fail with that error), ``observe`` (let it
     pass, report it), ``hold`` (stop the call, report it, wait for ``release``), ``kill`` (SIGKILL
-    the caller's thread group), ``delay``.
+    the caller's thread group), ``delay`` (seconds), ``short`` (a write takes ``size`` bytes only; needs the
+    capability ``short_writes``), ``clock`` (a reading of the wall clock is ``delay`` seconds later, or earlier if
+    negative; for ``calls=("clock",)``, with ``hide_vdso`` at spawn and the capability ``clock``; ``paths`` mean nothing
+    to it). An ``errno`` of 0 answers success without doing the call. ``calls`` are names of calls or of families, as
+    in ``syscalls.tables``.
     """
 
     name: str
     calls: tuple[str, ...]
     paths: tuple[str, ...]
-    action: Literal["errno", "observe", "hold", "kill", "delay"] = "observe"
+    action: Literal["errno", "observe", "hold", "kill", "delay", "short", "clock"] = "observe"
     errno: int = 0
     skip: int = 0
     times: int | None = None
     delay: float = 0.0
-    measure: Literal["calls", "bytes"] = "calls"
+    size: int = 0
+    measure: Literal["calls", "bytes", "space", "inodes", "length", "descriptors"] = "calls"
     armed: bool = False
 
 
@@ -63,6 +71,10 @@ class ProcessInfo:
     parent: int
     role: Role | Literal["orphan"]
     command: str
+    state: str = ""
+    """As ``/proc`` has it: ``R``, ``S``, ``D``, ``T`` (stopped) ..."""
+    cpu: float = 0.0
+    """Seconds of processor time so far, in ticks of 10 ms."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,16 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class VolumeState:
+    """What stands at a volume's place: its file system's number, whether it is one of its own, writable, empty."""
+
+    device: int
+    mounted: bool
+    read_only: bool
+    entries: int
+
+
+@dataclass(frozen=True)
 class SandboxEvent:
     """Something the sandbox reports: ``kind`` is ``exit`` (pid, returncode), ``syscall``
     (rule, call, path, action, ordinal, pid) or ``supervisor`` (message). ``t`` is ``time.monotonic``.
@@ -89,6 +111,24 @@ class SandboxEvent:
     kind: Literal["exit", "syscall", "supervisor"]
     t: float
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ControlGroup(Protocol):
+    """A control group of the machine that the job of one run joins; it goes with the sandbox."""
+
+    path: str
+    """For ``Sandbox.spawn(cgroup=...)``."""
+    mechanism: str
+    """In words, such as ``cgroup v2 memory``."""
+
+    def limit(self, value: float | None) -> None:
+        """Bytes, processes and threads, or a share of one processor; None for no limit. Raises OSError."""
+
+    def limited(self) -> float | None:
+        """The limit that is in force, as the kernel has it."""
+
+    def hits(self) -> int:
+        """How often the kernel acted: processes killed, forks refused, periods in which the job had to wait."""
 
 
 class Sandbox(Protocol):
@@ -104,6 +144,9 @@ class Sandbox(Protocol):
     def path(self, place: Place) -> str:
         """Where a volume is mounted, as processes inside see it."""
 
+    def front(self) -> tuple[str, str]:
+        """(the address on which a link listens, the address at which the target reaches it)."""
+
     def spawn(
         self,
         command: Command,
@@ -117,11 +160,17 @@ class Sandbox(Protocol):
         drop_dac: bool = False,
         rlimits: Mapping[str, int] | None = None,
         expose: Sequence[str] = (),
+        user: int | None = None,
+        only_env: bool = False,
+        cgroup: str | None = None,
+        hide_vdso: bool = False,
+        hostname: str | None = None,
     ) -> int:
         """Start a process; returns its pid inside. Descriptors are the harness's own ends to hand over.
 
         ``pass_fds`` are (harness fd, number inside). Raises ``UsageProblem`` when the program does not
         exist or cannot be executed. ``drop_dac`` removes CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+        ``cgroup`` are paths of control groups, one a line. The rest is as in ``faults.base.JobShape``.
         """
 
     def fileno(self) -> int:
@@ -136,6 +185,19 @@ class Sandbox(Protocol):
     def processes(self) -> list[ProcessInfo]:
         """All live processes except the sandbox's own and zombies."""
 
+    def birth(self, pid: int) -> Mapping[str, Any]:
+        """What ``/proc`` said of a process of the target right after its exec: ``cwd``, ``names`` of all its
+        variables, ``env`` with HOME, PATH, SHELL and TERM, ``limits`` by the kernel's names; {} if not known."""
+
+    def throttle(self, share: float | None) -> int:
+        """Let the target's processes run this share of the time only, by stopping them; None ends it.
+
+        Returns how often they were stopped, when it ends.
+        """
+
+    def control_group(self, controller: Controller) -> ControlGroup:
+        """The run's control group of this kind, without a limit at first; raises ``MissingCapability``."""
+
     def connect(self, port: int, host: str = "127.0.0.1") -> socket.socket:
         """A TCP connection made inside the sandbox's network; raises OSError like ``create_connection``."""
 
@@ -145,6 +207,50 @@ class Sandbox(Protocol):
     def resize(self, place: Place, size: int) -> None:
         """Change a volume's size while it is in use; not below what is used."""
 
+    def leave(self, place: Place, left: int) -> None:
+        """Shrink a volume until at most ``left`` bytes are free, and more than ``left`` less a page."""
+
+    def limit_files(self, place: Place, *, left: int | None = None, total: int = 0) -> None:
+        """Allow only ``left`` more files on a volume, or else ``total`` in all."""
+
+    def freeze(self, place: Place, frozen: bool) -> float:
+        """Make a volume read-only for every path, or writable again; open files are not concerned.
+
+        Returns since when, as ``time.monotonic``.
+        """
+
+    def vanish(self, place: Place, gone: bool) -> Mapping[str, float]:
+        """Unmount a volume, so that an empty writable directory remains, or mount it again.
+
+        Open files keep working on the volume. The answer is ``at``, the moment (time.monotonic) since which it is gone;
+        when it comes back, how many ``files`` and ``bytes`` were written into the directory; those are removed.
+        """
+
+    def volume(self, place: Place) -> VolumeState:
+        """What stands at a volume's place now."""
+
+    def use_image(self, place: Place) -> None:
+        """Put a volume on a disk image with a real file system, whose power can be cut, with what is on it so far.
+
+        Raises ``MissingCapability`` where that cannot be had.
+        """
+
+    def disk(self, place: Place) -> Mapping[str, int]:
+        """By the kernel's count of an image's disk: ``sectors`` written, ``flushes`` asked for; -1 if not known."""
+
+    def contents(self, place: Place) -> Mapping[str, tuple[int, str]]:
+        """Everything on a volume: name -> (size in bytes, digest)."""
+
+    def remember(self, place: Place) -> None:
+        """Keep what an image's disk holds now, for ``cut_power``."""
+
+    def cut_power(self, place: Place, *, forget: bool = False) -> Mapping[str, Any]:
+        """Shut an image's file system down without a flush, and mount it again.
+
+        With ``forget`` the disk is what it was when ``remember`` was called. Nobody may have a file open on it.
+        Returns ``at`` (time.monotonic) and ``disk`` at that moment.
+        """
+
     def conceal(self, places: Sequence[Place], hidden: bool) -> None:
         """Hide volumes behind empty ones, or show them again; hiding twice hides once."""
 
@@ -153,6 +259,10 @@ class Sandbox(Protocol):
 
     def release(self, rule: str) -> None:
         """Let go of the calls that a ``hold`` rule has stopped."""
+
+    def totals(self) -> Mapping[str, Mapping[str, int]]:
+        """Per rule: ``matched`` calls, ``acted`` on, ``bytes`` matched, since it was last armed; ``held`` callers
+        and ``armed`` instances now. Exact, while events are only told as long as they are few."""
 
     def call(self, operation: str, /, *, fds: Sequence[int] = (), **arguments: Any) -> Any:
         """Run a named operation of ``backupchaos.environments.operations`` inside; arguments and result are JSON."""
@@ -169,5 +279,11 @@ class Environment(Protocol):
     def probe(self) -> Mapping[str, str]:
         """Capability -> empty string if usable here, else the reason why not."""
 
-    def sandbox(self, sizes: Mapping[Place, int], *, expose: Sequence[str] = ()) -> Sandbox:
-        """Make a sandbox with volumes of these sizes in bytes; raises ``MissingCapability``."""
+    def sandbox(
+        self, sizes: Mapping[Place, int], *, expose: Sequence[str] = (), writable: Sequence[str] = ()
+    ) -> Sandbox:
+        """Make a sandbox with volumes of these sizes in bytes; raises ``MissingCapability``.
+
+        ``expose`` are paths of the machine that must be visible; ``writable`` are real directories of the
+        machine that the scenario and the user allowed to be changed, at their own place.
+        """

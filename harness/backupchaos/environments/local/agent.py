@@ -86,7 +86,7 @@ def _init(requests: Any, events: Any, config: dict[str, Any]) -> None:
     from backupchaos.environments.local import isolation, kernel
     from backupchaos.environments.local.supervised import SupervisedServer
 
-    root = isolation.Root(config["volumes"], config["keep"])
+    root = isolation.Root(config["volumes"], config["keep"], config["writable"])
     try:
         isolation.loopback_up()
         kernel.set_hostname(isolation.HOSTNAME)
@@ -96,7 +96,7 @@ def _init(requests: Any, events: Any, config: dict[str, Any]) -> None:
         return
     requests.send({"ready": os.getpid(), "weak": root.weak})
     volumes = {name: f"{isolation.BASE}/{name}" for name in config["volumes"]}
-    SupervisedServer(requests, events, root, volumes).run()
+    SupervisedServer(requests, events, root, volumes, config["writable"]).run()
 
 
 if __name__ == "__main__":

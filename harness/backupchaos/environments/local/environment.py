@@ -53,16 +53,23 @@ class LocalEnvironment:
 
         return probe(self._mechanism)
 
-    def sandbox(self, sizes: Mapping[Place, int], *, expose: Sequence[str] = ()) -> LocalSandbox:
-        """A fresh sandbox; places without a size get 256 MiB. Raises ``MissingCapability``."""
+    def sandbox(
+        self, sizes: Mapping[Place, int], *, expose: Sequence[str] = (), writable: Sequence[str] = ()
+    ) -> LocalSandbox:
+        """A fresh sandbox; places without a size get 256 MiB. Raises ``MissingCapability``.
+
+        ``writable`` are real directories of the machine that may be changed (see ``engine.guard``).
+        """
         volumes = {str(place): int(sizes.get(place, DEFAULT_SIZE)) for place in Place}
+        with suppress(OSError):
+            journal.heal()  # what runs that were killed have left, before anything new is made
         keep = visible(expose)
         last: SetupFailed | None = None
         for mechanism in candidates(self._mechanism):
             if mechanism in _refused and mechanism not in (self._mechanism, "plain"):
                 continue  # what was refused once stays so while this process lives
             try:
-                return start(mechanism, volumes, keep)
+                return start(mechanism, volumes, keep, writable)
             except SetupFailed as problem:
                 last = problem
                 if problem.number in _FINAL:
@@ -95,7 +102,12 @@ _FINAL = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS)
 """Refusals that will not change; a full table or memory might."""
 
 
-def start(mechanism: str, volumes: Mapping[str, int], keep: Sequence[tuple[str, str]]) -> LocalSandbox:
+def start(
+    mechanism: str,
+    volumes: Mapping[str, int],
+    keep: Sequence[tuple[str, str]],
+    writable: Sequence[str] = (),
+) -> LocalSandbox:
     """Start an agent and wait until its sandbox stands; raises ``SetupFailed``."""
     ours_r, theirs_r = pair()
     ours_e, theirs_e = pair()
@@ -124,7 +136,7 @@ def start(mechanism: str, volumes: Mapping[str, int], keep: Sequence[tuple[str, 
                 env={"LANG": "C.UTF-8", "PATH": os.environ.get("PATH", os.defpath)},
             )
         config: Message = {"mechanism": mechanism, "volumes": dict(volumes), "keep": list(keep)}
-        config["harness"] = os.getpid()
+        config |= {"harness": os.getpid(), "writable": sorted(writable)}
         if mechanism == "plain":
             config["folder"] = journal.home()
         requests.send(config)

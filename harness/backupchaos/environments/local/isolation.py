@@ -58,9 +58,12 @@ def loopback_up() -> None:
 class Root:
     """The new root file system, built under ``/new`` with the host still visible at ``/old``."""
 
-    def __init__(self, volumes: Mapping[str, int], keep: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, volumes: Mapping[str, int], keep: Sequence[Sequence[str]], writable: Sequence[str] = ()
+    ) -> None:
         self._volumes = volumes
         self._keep = keep
+        self._writable = writable
         self.weak: list[str] = []
         """Mounts that could not be made read-only, for the report."""
         self.host: int = -1
@@ -84,6 +87,8 @@ class Root:
         self._mount_scratch()
         for path, real in self._keep:
             self._show(path, "/old" + real, self.weak)
+        for path in self._writable:
+            self._give(path)
         for name, size in self._volumes.items():
             _tmpfs(f"/new{BASE}/{name}", f"size={size},mode=755")
         self.host = os.open(f"/new{BASE}/.host", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -119,8 +124,11 @@ class Root:
                 kernel.mount(source, target, None, MS_BIND)
         for name in ("proc", "dev", "tmp", "run"):
             os.makedirs(f"/new/{name}", exist_ok=True)
+        # A file system of its own: when a volume vanishes, its mount point becomes writable, and nothing else.
+        os.mkdir(f"/new{BASE}")
+        kernel.mount("backupchaos", f"/new{BASE}", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
         for name in (".host", *self._volumes):
-            os.makedirs(f"/new{BASE}/{name}")
+            os.mkdir(f"/new{BASE}/{name}")
 
     def _mount_hidden_host(self) -> None:
         """Keep what is hidden under a directory that is then covered."""
@@ -161,6 +169,17 @@ class Root:
         _tmpfs("/new/run", "size=16m,mode=755")
         if os.path.isdir("/new/var/tmp") and not os.path.islink("/new/var/tmp"):
             _tmpfs("/new/var/tmp", _SCRATCH)
+
+    @staticmethod
+    def _give(path: str) -> None:
+        """Put an allowed directory of the host over its read-only picture."""
+        os.makedirs("/new" + path, exist_ok=True)  # it is not there yet below a hidden directory
+        kernel.mount("/old" + path, "/new" + path, None, MS_BIND | MS_REC)
+        try:
+            kernel.set_mount_flags("/new" + path, MS_NOSUID | MS_NODEV)
+        except OSError as problem:
+            if problem.errno not in (errno.ENOSYS, errno.EINVAL):
+                raise  # before Linux 5.12 it keeps the flags that it has
 
     @staticmethod
     def _show(path: str, source: str, weak: list[str], root: str = "/new") -> None:

@@ -1,17 +1,19 @@
-"""The undo journal of ``plain`` sandboxes: what was made, written down before it was made.
+"""The undo journal: what no namespace takes with it, written down before it was made.
 
-Namespace sandboxes need none, the kernel takes everything with it. A plain one leaves a directory
-(and perhaps daemons) behind when its agent is killed too. The next start, and ``heal``, undo that;
-only what a journal proves to be ours: a path with its inode, a process with our random token in its
-environment. A run of which any process lives is never touched.
+A plain sandbox leaves a directory (and perhaps daemons) behind when its agent is killed too, and any
+sandbox a control group when the harness is. The next start, and ``heal``, undo that; only what a journal
+proves to be ours: a path with its inode, a process with our random token in its environment, or in a
+control group that we made. A run of which any process lives is never touched.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -21,6 +23,11 @@ from backupchaos.environments.local.processes import read_process, send
 RUN_MARK = "BACKUPCHAOS_RUN"
 """Environment variable with the run's token, on every process of a plain sandbox."""
 _SUFFIX = ".journal"
+_NEW = ".new"
+_GROUP_PATIENCE = 2.0
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+_STILLBORN = 60.0
+"""Seconds after which a journal that names nobody yet is that of a harness that died while it was born."""
 
 
 def home() -> str:
@@ -53,11 +60,13 @@ class Journal:
         self.root = os.path.join(folder, token)
         """The directory that the run may make."""
         self.path = self.root + _SUFFIX
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(self.path + _NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._file = open(fd, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
         self.write(run=token, boot=_boot(), space=_space())
         self.alive(harness)
         self.alive(os.getpid())
+        # Only now: to whoever heals meanwhile, a journal that names no live process is that of a dead run.
+        os.rename(self.path + _NEW, self.path)
 
     def write(self, **record: Any) -> None:
         """Append one record and wait for the disk."""
@@ -77,6 +86,23 @@ class Journal:
         found = os.lstat(self.root)
         self.write(made=self.root, device=found.st_dev, inode=found.st_ino)
 
+    def make_group(self, path: str) -> None:
+        """Announce a control group and make it; raises OSError if that cannot be.
+
+        Its name must hold the token, which nobody else knows: that is how it is known again as ours.
+        """
+        self.write(group=path)
+        os.mkdir(path, 0o755)
+
+    def finish(self, *, keep: bool = False) -> None:
+        """Close it, when all that it names has been undone; ``keep`` it for ``heal`` if something has not."""
+        self._file.close()
+        if not keep:
+            with suppress(OSError):
+                os.unlink(self.path)
+            with suppress(OSError):
+                os.rmdir(os.path.dirname(self.path))  # noqa: PTH106 - only if nobody uses it
+
 
 def heal(dry_run: bool = False, folder: str | None = None) -> list[str]:
     """Undo what dead runs left; returns what was (or would be) done, one line each."""
@@ -85,8 +111,15 @@ def heal(dry_run: bool = False, folder: str | None = None) -> list[str]:
     if not _private(folder):
         return done
     for name in sorted(os.listdir(folder)):
-        if name.endswith(_SUFFIX):
-            done += heal_run(folder, name.removesuffix(_SUFFIX), dry_run=dry_run)
+        if name.endswith(_SUFFIX + _NEW):
+            done += _heal_stillborn(os.path.join(folder, name), dry_run)
+        token = name.removesuffix(_SUFFIX)
+        if token == name or not _TOKEN.fullmatch(token):
+            continue
+        try:
+            done += heal_run(folder, token, dry_run=dry_run)
+        except OSError as problem:  # the others can still be healed
+            done.append(f"could not undo {os.path.join(folder, token)}: {problem}")
     if not dry_run:
         with suppress(OSError):
             os.rmdir(folder)  # noqa: PTH106 - only if nobody uses it
@@ -113,18 +146,82 @@ def heal_run(folder: str, token: str, *, dry_run: bool = False, mine: bool = Fal
             from backupchaos.environments.operations.files import force_remove
 
             force_remove(root)
-    if not dry_run:
+    groups = _groups(token, records)
+    done += [f"removed the control group {group}" for group in groups]
+    if dry_run:
+        return done
+    stay = [group for group in groups if not remove_group(group, _GROUP_PATIENCE)]
+    if not stay:
         with suppress(FileNotFoundError):
             os.unlink(path)
     return done
 
 
+def _heal_stillborn(path: str, dry_run: bool) -> list[str]:
+    """A journal that never got its name: nothing had been made yet."""
+    try:
+        records, age = list(_records(path)), time.time() - os.lstat(path).st_mtime
+    except OSError:
+        return []
+    named = any("process" in record for record in records)
+    if (_lives(records) if named else age < _STILLBORN) or not _TOKEN.match(os.path.basename(path)):
+        return []
+    if not dry_run:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    return [f"removed the journal {path}"]
+
+
+def remove_group(path: str, patience: float) -> bool:
+    """End the members of a control group of ours and remove it; False if it stays for so many seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            with open(os.path.join(path, "cgroup.procs"), encoding="ascii") as file:
+                members = [int(pid) for pid in file.read().split()]
+            for process in filter(None, map(read_process, filter(None, members))):
+                send(process, signal.SIGKILL)
+            os.rmdir(path)  # noqa: PTH106 - the kernel refuses while somebody is in it
+            return True
+        except FileNotFoundError:
+            return True
+        except OSError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.005)
+
+
+def _groups(token: str, records: list[dict[str, Any]]) -> list[str]:
+    """The control groups of this run that are still there."""
+    announced = [record["group"] for record in records if isinstance(record.get("group"), str)]
+    return [path for path in announced if token in os.path.basename(path) and _is_group(path)]
+
+
+def _is_group(path: str) -> bool:
+    """Whether it is a directory of a control group file system, reached by no link: nothing else is removed so."""
+    if not os.path.isdir(path) or os.path.realpath(path) != path:
+        return False
+    mount, kind = "", ""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            where = line.split(" ")[4]
+            if len(where) >= len(mount) and path.startswith(f"{where.rstrip('/')}/"):
+                mount, kind = where, line.partition(" - ")[2].split(" ")[0]
+    return kind in ("cgroup", "cgroup2")
+
+
 def _records(path: str) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8", errors="replace") as file:
+    fd = os.open(
+        path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    )  # it may be a trap: a pipe, a link
+    with open(fd, encoding="utf-8", errors="replace") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise PermissionError(1, "is no journal of ours", path)
         for line in file:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # cut off in the middle of a write: the action was not started
             if isinstance(record, dict):
                 yield record
@@ -137,9 +234,9 @@ def _lives(records: list[dict[str, Any]]) -> bool:
     if records[0].get("space") != _space():
         return True
     for record in records:
-        if "process" in record:
+        if isinstance(record.get("process"), int):
             process = read_process(record["process"])
-            if process and process.started == record["started"] and process.state not in "ZX":
+            if process and process.started == record.get("started") and process.state not in "ZX":
                 return True
     return False
 

@@ -39,9 +39,10 @@ def launch(
     number: int,
     install_filter: Callable[[], bool] | None = None,
 ) -> int:
-    """Start ``request`` (argv, env, cwd, role, inside, drop_dac, user, rlimits) and return its pid.
+    """Start ``request`` (argv, env, cwd, role, inside, drop_dac, user, rlimits, hostname) and return its pid.
 
-    ``request["inside"]`` holds the number in the child for each of ``fds``.
+    ``request["inside"]`` holds the number in the child for each of ``fds``; through those that are left over
+    it joins control groups.
     Raises ``CannotRun`` with a message that names the cause.
     """
     argv: list[str] = request["argv"]
@@ -55,16 +56,23 @@ def launch(
     if pid == 0:
         step = "setup"
         try:
-            _descriptors(fds, request["inside"])
-            _limits(request.get("rlimits") or {}, number)
+            groups = _descriptors(fds, request["inside"])
+            _settle(number)
             step = "cwd"
             os.chdir(request["cwd"])
+            step = "hostname"
+            _call_host(request.get("hostname"))
             step = "privileges"
             _privileges(mask, last, request.get("user"))
+            step = "control group"
+            for fd in groups:
+                os.write(fd, b"0")
             if install_filter:
                 step = "system call filter"
                 if not install_filter():  # Go's preemption signals would abort and repeat stopped calls
                     env["GODEBUG"] = ",".join(filter(None, (env.get("GODEBUG"), "asyncpreemptoff=1")))
+            step = "resource limits"  # last, since what we do up to here must not meet them
+            _limit(request.get("rlimits") or {})
             step = "exec"
             os.execve(program, argv, env)  # noqa: S606 - that is what we are for
         except BaseException as problem:  # whatever it is, the parent must hear of it
@@ -112,36 +120,55 @@ def _executable(path: str) -> bool:
         return False
 
 
-def _descriptors(fds: Sequence[int], inside: Sequence[int]) -> None:
-    """Put each descriptor on its number; all others close on exec."""
+def _descriptors(fds: Sequence[int], inside: Sequence[int]) -> list[int]:
+    """Put each descriptor on its number; all others close on exec. Returns those that have no number."""
     floor = max([_HIGH, *inside]) + 1
     parked = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, floor) for fd in fds]
-    for fd, number in zip(parked, inside, strict=True):
+    for fd, number in zip(parked, inside, strict=False):
         os.dup2(fd, number)
     if any(number not in inside for number in (0, 1, 2)):
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for number in (0, 1, 2):
             if number not in inside:
                 os.dup2(null, number)
+    return parked[len(inside) :]
 
 
-def _limits(rlimits: Mapping[str, int], mark: int) -> None:
+def _settle(mark: int) -> None:
+    """Be a process of one's own, with the signals of a fresh one, and bear the mark of the spawn."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)  # Python and the harness ignore some; exec would hand that on
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.setsid()
     os.umask(0o022)
-    for name, value in rlimits.items():
-        which = getattr(resource, f"RLIMIT_{name.upper()}", None)
-        if which is None:
-            raise ValueError(f"unknown resource limit {name!r}")
-        resource.setrlimit(which, (value, value))
     try:
         _, hard = resource.getrlimit(resource_msgqueue := 12)  # RLIMIT_MSGQUEUE has no name in Python
         resource.setrlimit(resource_msgqueue, (LIMIT_BASE + mark, hard))
     except (OSError, ValueError):
         pass  # the environment variable is left as the only mark
+
+
+def _limit(rlimits: Mapping[str, int]) -> None:
+    """Set resource limits, hard and soft; never above what holds already, which few may do."""
+    for name, value in rlimits.items():
+        which = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if which is None:
+            raise ValueError(f"unknown resource limit {name!r}")
+        _, most = resource.getrlimit(which)
+        allowed = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(which, (allowed, allowed))
+
+
+def _call_host(name: str | None) -> None:
+    """Be on a machine of another name, in a name space of one's own."""
+    if name is None:
+        return
+    try:
+        kernel.unshare(kernel.CLONE_NEWUTS)
+    except PermissionError:  # an ordinary user in a plain sandbox may do it as root of a user namespace only
+        _become(os.getuid(), kernel.CLONE_NEWUTS)
+    kernel.set_hostname(name)
 
 
 def _privileges(mask: int, last: int, user: int | None) -> None:
@@ -162,10 +189,10 @@ def _privileges(mask: int, last: int, user: int | None) -> None:
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _become(user: int) -> None:
+def _become(user: int, also: int = 0) -> None:
     """Be ``user`` instead of root, in a user namespace of its own: owners on disk do not change."""
     uid, gid = os.getuid(), os.getgid()
-    kernel.unshare(kernel.CLONE_NEWUSER)
+    kernel.unshare(kernel.CLONE_NEWUSER | also)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {uid} 1"), ("gid_map", f"{user} {gid} 1")):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
             file.write(text)

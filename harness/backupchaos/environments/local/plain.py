@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from backupchaos.environments.local import journal, kernel
+from backupchaos.environments.local import journal, kernel, landlock
 from backupchaos.environments.local.channel import Channel, Message, pair
 from backupchaos.environments.local.processes import below, send, table
 from backupchaos.environments.local.supervised import SupervisedServer
@@ -73,7 +73,7 @@ def _agent(
     requests.send(
         {"ready": os.getpid(), "paths": paths, "token": book.token, "folder": os.path.dirname(book.root)}
     )
-    server = PlainServer(requests, events, None, paths)
+    server = PlainServer(requests, events, None, paths, config["writable"])
     server.prepare(control, book.token)
     server.watch(watch, _harness_gone)
     server.run()
@@ -95,6 +95,11 @@ class PlainServer(SupervisedServer):
         """Start a process that carries the token."""
         message["env"][journal.RUN_MARK] = self._token
         return super().do_spawn(message, fds)
+
+    def leave_to_child(self) -> None:
+        """Nothing but the kernel can hold an operation to the run's folder when the job swaps it for a link."""
+        super().leave_to_child()
+        landlock.write_only_below(self.roots)
 
 
 def _clean(folder: str, token: str) -> None:

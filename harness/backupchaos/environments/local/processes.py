@@ -11,11 +11,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 MARK = "BACKUPCHAOS_ROLE"
 LIMIT_BASE = 1 << 19
 """The soft RLIMIT_MSGQUEUE of spawn number n is ``LIMIT_BASE + n``."""
 _LIMIT_MARKS = 1 << 18
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE = 3.0
 """Seconds after which processes that do not die (in uninterruptible sleep) are left to the kernel."""
 
@@ -23,10 +25,12 @@ _PATIENCE = 3.0
 class Process:
     """One line of ``/proc``; identity is pid plus start time."""
 
-    __slots__ = ("parent", "pid", "started", "state")
+    __slots__ = ("cpu", "parent", "pid", "started", "state")
 
-    def __init__(self, pid: int, parent: int, started: int, state: str) -> None:
+    def __init__(self, pid: int, parent: int, started: int, state: str, cpu: int = 0) -> None:
         self.pid, self.parent, self.started, self.state = pid, parent, started, state
+        self.cpu = cpu
+        """Ticks of processor time, in user mode and in the kernel."""
 
 
 def read_process(pid: int) -> Process | None:
@@ -37,7 +41,9 @@ def read_process(pid: int) -> Process | None:
     except OSError:
         return None
     fields = raw[raw.rindex(b")") + 2 :].split()  # the name may hold blanks and brackets
-    return Process(pid, int(fields[1]), int(fields[19]), fields[0].decode())
+    return Process(
+        pid, int(fields[1]), int(fields[19]), fields[0].decode(), int(fields[11]) + int(fields[12])
+    )
 
 
 def table(ended: set[int] | None = None) -> dict[int, Process]:
@@ -115,6 +121,8 @@ class Registry:
         self._roles: list[str] = [""]
         self.alive: dict[int, int] = {}
         """Pid of a live spawned process -> its spawn number."""
+        self.born: dict[int, dict[str, Any]] = {}
+        """What was seen of a process of the target at its start."""
         self.own: set[int] = set()
         """The sandbox's own helpers."""
         self.tidy: Callable[[], None] = lambda: None
@@ -166,13 +174,33 @@ class Registry:
             role = self._roles[number] if 0 < number < len(self._roles) else ""
             if adrift and role in ("", "target"):
                 role = "orphan"
-            result.append({"pid": pid, "parent": process.parent, "role": role, "command": command_of(pid)})
+            line = {"pid": pid, "parent": process.parent, "role": role, "command": command_of(pid)}
+            result.append({**line, "state": process.state, "cpu": process.cpu / _TICKS})
         return result
 
+    def of_role(self, role: str) -> list[Process]:
+        """All live processes that belong to spawns of this role."""
+        known = range(1, len(self._roles))
+        return [process for process, n, _ in self.owners().values() if n in known and self._roles[n] == role]
+
+    def foreign(self, pid: int) -> bool:
+        """Whether this is a live process, and never one of the sandbox's: nothing may be done to it.
+
+        The sandbox's own helpers are foreign too. Ends of our own processes are no such case, nor are
+        processes that got the pid of one.
+        """
+        if pid in self._numbers:
+            return False
+        return (
+            pid == self._top
+            or pid in self.own
+            or (read_process(pid) is not None and pid not in self.owners())
+        )
+
     def signal(self, pid: int, number: int) -> bool:
-        """Signal one process."""
-        process = read_process(pid)
-        return process is not None and process.state not in "ZX" and send(process, number)
+        """Signal one process, unless its pid belongs to another by now."""
+        owner = self.owners().get(pid)
+        return owner is not None and send(owner[0], number)
 
     def signal_tree(self, pid: int, number: int) -> bool:
         """Signal a process, its descendants and the orphans of its spawn, until no new one appears.

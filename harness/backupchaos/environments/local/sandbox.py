@@ -12,16 +12,18 @@ from types import TracebackType
 from typing import Any
 
 from backupchaos.commands import Command
-from backupchaos.environments.base import Place, ProcessInfo, Role, SandboxEvent, SyscallRule, Usage
+from backupchaos.environments.base import Place, ProcessInfo, Role, SandboxEvent, SyscallRule
 from backupchaos.environments.local.channel import Channel
 from backupchaos.environments.local.client import locate, memory_file, problem_of
+from backupchaos.environments.local.limit_client import LimitClient
+from backupchaos.environments.local.volume_client import VolumeClient
 from backupchaos.errors import HarnessBroken
 
 _CLOSE_SECONDS = 20
-_WORDS = {"userns": "user namespaces", "root": "root namespaces", "plain": "plain"}
+_WORDS = {"userns": "user namespaces", "root": "root namespaces", "plain": "plain", "container": "containers"}
 
 
-class LocalSandbox:
+class LocalSandbox(VolumeClient, LimitClient):
     """One run's blast radius, served by an agent process; made by ``LocalEnvironment.sandbox``.
 
     All methods raise ``HarnessBroken`` when the agent died. Usable as a context manager.
@@ -37,6 +39,7 @@ class LocalSandbox:
         paths: Mapping[Place, str],
         path_variable: str,
     ) -> None:
+        super().__init__()
         self.mechanism = _WORDS[mechanism]
         self.capabilities: frozenset[str] = frozenset()
         self.leftovers: tuple[str, str] | None = None
@@ -70,6 +73,10 @@ class LocalSandbox:
         """Where a volume is mounted, as processes inside see it."""
         return self._paths[place]
 
+    def front(self) -> tuple[str, str]:
+        """Everything meets on the loopback of one network."""
+        return "127.0.0.1", "127.0.0.1"
+
     def spawn(
         self,
         command: Command,
@@ -84,12 +91,17 @@ class LocalSandbox:
         rlimits: Mapping[str, int] | None = None,
         expose: Sequence[str] = (),
         user: int | None = None,
+        only_env: bool = False,
+        cgroup: str | None = None,
+        hide_vdso: bool = False,
+        hostname: str | None = None,
     ) -> int:
         """Start a process; see ``Sandbox.spawn``. Missing standard streams are ``/dev/null``.
 
         ``command.stdin`` is given as a file unless ``stdin`` is. The working directory is HOME unless
         the command says otherwise. ``user`` runs it as that uid instead of root, for programs that refuse
-        to be root; files on volumes keep their owner, seen as that uid.
+        to be root; files on volumes keep their owner, seen as that uid. ``only_env`` gives it nothing but
+        the command's own variables. The rest is as in ``faults.base.JobShape``.
         """
         self.expose(expose)
         handed = [(fd, number) for number, fd in enumerate((stdin, stdout, stderr)) if fd is not None]
@@ -98,12 +110,13 @@ class LocalSandbox:
         if stdin is None and command.stdin:
             memory = memory_file(command.stdin)
             handed.append((memory, 0))
+        joining = self._joining(cgroup)
         try:
             pid = self._ask(
                 "spawn",
-                [fd for fd, _ in handed],
+                [*(fd for fd, _ in handed), *joining],
                 argv=list(command.argv),
-                env={**self._environment, **command.env},
+                env={**({} if only_env else self._environment), **command.env},
                 cwd=command.cwd or self._paths[Place.STATE],
                 role=role,
                 inside=[number for _, number in handed],
@@ -111,10 +124,13 @@ class LocalSandbox:
                 drop_dac=drop_dac,
                 rlimits=dict(rlimits or {}),
                 user=user,
+                hide_vdso=hide_vdso,
+                hostname=hostname,
             )
         finally:
-            if memory >= 0:
-                os.close(memory)
+            for fd in (*joining, memory):
+                if fd >= 0:
+                    os.close(fd)
         return int(pid)
 
     def fileno(self) -> int:
@@ -137,7 +153,7 @@ class LocalSandbox:
 
     def processes(self) -> list[ProcessInfo]:
         """All live processes except the sandbox's own and zombies."""
-        return [ProcessInfo(p["pid"], p["parent"], p["role"], p["command"]) for p in self._ask("processes")]
+        return [ProcessInfo(**process) for process in self._ask("processes")]
 
     def open_socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """A fresh socket that belongs to the sandbox's network; bind, listen or connect as you like."""
@@ -157,14 +173,6 @@ class LocalSandbox:
             raise
         return sock
 
-    def usage(self, place: Place) -> Usage:
-        """Space on a volume now."""
-        return Usage(*self._ask("usage", place=str(place)))
-
-    def resize(self, place: Place, size: int) -> None:
-        """Change a volume's size while it is in use; never below what is used then."""
-        self._ask("resize", place=str(place), size=size)
-
     def conceal(self, places: Sequence[Place], hidden: bool) -> None:
         """Hide volumes behind empty ones, or show them again."""
         self._ask("conceal", places=[str(place) for place in places], hidden=hidden)
@@ -178,7 +186,8 @@ class LocalSandbox:
         self._ask("release", rule=rule)
 
     def totals(self) -> dict[str, dict[str, int]]:
-        """Per rule: ``matched`` calls, ``acted`` on, ``bytes`` matched, ``held`` now; since it was last armed."""
+        """Per rule: ``matched`` calls, ``acted`` on, ``bytes`` matched, since it was last armed; ``held`` callers
+        and ``armed`` instances now."""
         return dict(self._ask("totals"))
 
     def expose(self, paths: Sequence[str]) -> None:
@@ -221,11 +230,14 @@ class LocalSandbox:
             self._undo()
 
     def _undo(self) -> None:
-        """What a killed agent could not do itself."""
-        if self.leftovers is not None:
-            from backupchaos.environments.local import journal
+        """What a killed agent could not do itself, and what is not its to do."""
+        try:
+            if self.leftovers is not None:
+                from backupchaos.environments.local import journal
 
-            journal.heal_run(*self.leftovers, mine=True)
+                journal.heal_run(*self.leftovers, mine=True)
+        finally:
+            self._release_groups()
 
     def _ask(self, what: str, fds: Sequence[int] = (), **arguments: Any) -> Any:
         answer, _ = self._exchange(what, fds, **arguments)

@@ -6,20 +6,22 @@ operations run in forked children, so that the end of the harness is noticed at 
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from backupchaos.environments.local import concealing, isolation, kernel, launch
+from backupchaos.environments.local.answers import Pending, Refused
 from backupchaos.environments.local.channel import Channel, Message
+from backupchaos.environments.local.process_requests import ProcessRequests
 from backupchaos.environments.local.processes import Registry
+from backupchaos.environments.local.volume_requests import VolumeRequests
 
 Handler = Callable[[Message, list[int]], Any]
 
@@ -27,27 +29,23 @@ Handler = Callable[[Message, list[int]], Any]
 _REAP_AT_ONCE = 100
 
 
-class Pending:
-    """The answer comes later."""
-
-
-class Refused(Exception):
-    """A request that cannot be met; ``kind`` names the exception that the harness side raises."""
-
-    def __init__(self, kind: str, text: str, number: int = 0) -> None:
-        super().__init__(text)
-        self.kind, self.number = kind, number
-
-
-class Server:
+class Server(VolumeRequests, ProcessRequests):
     """Serves one harness until it goes away."""
 
     def __init__(
-        self, requests: Channel, events: Channel, root: isolation.Root | None, volumes: Mapping[str, str]
+        self,
+        requests: Channel,
+        events: Channel,
+        root: isolation.Root | None,
+        volumes: Mapping[str, str],
+        allowed: Sequence[str] = (),
     ) -> None:
+        super().__init__(root, volumes)
         self._requests, self._events = requests, events
-        self._root = root
-        self._volumes = volumes
+        self.roots = sorted(
+            {os.path.realpath(os.path.dirname(path)) for path in volumes.values()} | {*allowed}
+        )
+        """Below these the sandbox may change things; see ``operations.bounds``."""
         self._concealed: set[str] = set()
         self._epoll = select.epoll()
         self._readers: dict[int, Callable[[], None]] = {}
@@ -169,6 +167,7 @@ class Server:
         except launch.CannotRun as problem:
             raise Refused("UsageProblem", str(problem)) from None
         self.processes.started(pid, number)
+        self.note_birth(message, pid)
         return pid
 
     def filter_for(self, message: Message, number: int) -> Callable[[], bool] | None:
@@ -176,7 +175,9 @@ class Server:
         return None
 
     def do_signal(self, message: Message, fds: list[int]) -> bool:
-        """Signal a process or a tree; whether anybody was there."""
+        """Signal a process or a tree of the sandbox; whether anybody was there."""
+        if self.processes.foreign(message["pid"]):
+            raise Refused("HarnessBroken", f"signal refused: process {message['pid']} is not of this sandbox")
         if message["tree"]:
             return self.processes.signal_tree(message["pid"], message["signal"])
         return self.processes.signal(message["pid"], message["signal"])
@@ -190,30 +191,6 @@ class Server:
         with socket.socket(message["family"], message["type"]) as sock:
             self.answer(None, [sock.fileno()])
         return Pending()
-
-    def do_usage(self, message: Message, fds: list[int]) -> list[int]:
-        """Total and free bytes, total and free inodes of a volume."""
-        found = os.statvfs(self._volumes[message["place"]])
-        unit = found.f_frsize
-        return [found.f_blocks * unit, found.f_bavail * unit, found.f_files, found.f_favail]
-
-    def do_resize(self, message: Message, fds: list[int]) -> int:
-        """Remount with another size; if more is used already, with what is used."""
-        path, size = self._volumes[message["place"]], message["size"]
-        if self._root is None:
-            raise Refused("MissingCapability", "plain directories have no size")
-        for _ in range(100):
-            found = os.statvfs(path)
-            used = (found.f_blocks - found.f_bfree) * found.f_frsize
-            try:
-                kernel.mount(
-                    "none", path, None, kernel.MS_REMOUNT | 6, f"size={max(size, used, found.f_frsize)}"
-                )
-                return int(max(size, used))
-            except OSError as problem:
-                if problem.errno != errno.EINVAL:
-                    raise  # EINVAL: somebody wrote in between
-        raise Refused("HarnessBroken", f"{path} grows faster than it can be shrunk")
 
     def do_conceal(self, message: Message, fds: list[int]) -> None:
         """Hide volumes behind empty ones, or show them again; the source's stand-in is read-only."""
@@ -243,23 +220,41 @@ class Server:
 
         with suppress(operations.OperationProblem):  # the child says so again
             operations.find(message["operation"])
+        return self._fork(
+            lambda: operations.run(message["operation"], message["arguments"], fds, roots=self.roots)
+        )
+
+    def in_child(self, task: Callable[[], Any]) -> Pending:
+        """Run a long task in a child; its result, or what it raised, is the answer."""
+
+        def answer() -> Message:
+            try:
+                return {"ok": task()}
+            except OSError as problem:
+                text = f"{problem.strerror} ({problem.filename})"
+                return {"problem": "OSError", "text": text, "errno": problem.errno or 0}
+            except Exception as problem:
+                text = f"{type(problem).__name__}: {problem}"
+                return {"problem": "HarnessBroken", "text": text, "errno": 0}
+
+        return self._fork(answer)
+
+    def _fork(self, answer: Callable[[], Message]) -> Pending:
         result, result_end = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
-            self._work(message, fds, result_end)
+            self._work(answer, result_end)
         os.close(result_end)
         self.processes.own.add(pid)
         self._workers[result] = bytearray()
         self.watch(result, lambda: self._collect(result))
         return Pending()
 
-    def _work(self, message: Message, fds: list[int], result_end: int) -> None:
+    def _work(self, answer: Callable[[], Message], result_end: int) -> None:
         """In the child: never returns."""
         try:
             self.leave_to_child()
-            from backupchaos.environments.operations import run
-
-            data = json.dumps(run(message["operation"], message["arguments"], fds)).encode()
+            data = json.dumps(answer()).encode()
             with open(result_end, "wb") as pipe:
                 pipe.write(data)
         finally:

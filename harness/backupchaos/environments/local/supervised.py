@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from backupchaos.environments.local.answers import Pending, Refused
 from backupchaos.environments.local.channel import Channel, Message, pair
-from backupchaos.environments.local.server import Pending, Refused, Server
+from backupchaos.environments.local.server import Server
+
+_CATCH_UP = 1
+"""Seconds that a supervisor gets to tell what it knows; one that stands still is killed anyway."""
+DIED = "the system call supervisor died: supervised processes get ENOSYS from now on"
 
 
 class SupervisedServer(Server):
@@ -21,27 +27,37 @@ class SupervisedServer(Server):
         self._supervisor = 0
         self._control: Channel | None = None
         self._handover: socket.socket | None = None
+        self._asked = 0
+        """Requests of the harness that the supervisor has not answered yet."""
+        self._filtered: set[int] = set()
+        self._behind = False
+        """Whether the supervisor still has to tell what it saw of a process that has ended."""
 
     def filter_for(self, message: Message, number: int) -> Callable[[], bool] | None:
         """Make the filter's program, announce the process, return what it must do before exec."""
-        if not message["rules"]:
+        if not message["rules"] and not message["hide_vdso"]:
             return None
-        from backupchaos.syscalls import filters
+        from backupchaos.environments.local import kernel, vdso
+        from backupchaos.syscalls import filters, supervisor
         from backupchaos.syscalls.rules import Rule
 
         try:
             wanted = [Rule(rule) for rule in message["rules"]]
         except ValueError as problem:
             raise Refused("UsageProblem", str(problem)) from None
-        code = filters.program({call for rule in wanted for call in rule.calls})
+        execs = vdso.EXEC_CALLS[kernel.MACHINE] if message["hide_vdso"] else ()
+        code = filters.program({**filters.wanted_by(wanted), **dict.fromkeys(execs, ())})
         rules = [{**rule, "armed": self._armed.get(rule["name"], rule["armed"])} for rule in message["rules"]]
         theirs, ours = socket.socketpair()
         with theirs:
-            self._running_supervisor().send({"do": "attach", "rules": rules}, [theirs.fileno()])
+            self._running_supervisor().send(
+                {"do": "attach", "rules": rules, "execs": execs}, [theirs.fileno()]
+            )
 
         def install() -> bool:
             listener, killable = filters.install(code)
-            socket.send_fds(ours, [b"l"], [listener])  # sendmsg is no call that rules can name
+            note = supervisor.KILLABLE if killable else supervisor.INTERRUPTIBLE
+            socket.send_fds(ours, [note], [listener])  # sendmsg is no call that rules can name
             return killable
 
         self._handover = ours
@@ -50,7 +66,10 @@ class SupervisedServer(Server):
     def do_spawn(self, message: Message, fds: list[int]) -> int:
         """Start a process; the supervisor gets its end of the handover."""
         try:
-            return super().do_spawn(message, fds)
+            pid = super().do_spawn(message, fds)
+            if self._handover is not None:
+                self._filtered.add(pid)
+            return pid
         finally:
             if self._handover is not None:
                 self._handover.close()
@@ -72,7 +91,11 @@ class SupervisedServer(Server):
     def _forward(self, message: Message, without: Any) -> Any:
         if self._control is None:
             return without
-        self._control.send(message)
+        try:
+            self._control.send(message)
+        except OSError:  # it is dying; its end is noticed by the loop
+            raise Refused("HarnessBroken", DIED) from None
+        self._asked += 1
         return Pending()
 
     def _running_supervisor(self) -> Channel:
@@ -117,9 +140,14 @@ class SupervisedServer(Server):
             self._lose_supervisor()
             return
         for message, _ in frames:
-            if "event" in message:
-                self.emit(message["event"], message["data"], message["t"])
+            if "events" in message:
+                for event in message["events"]:
+                    self._events.queue(event)
+                self._flush()
+            elif "caught up" in message:
+                self._behind = False
             else:
+                self._asked -= 1
                 self.answer(message["answer"])
 
     def _lose_supervisor(self) -> None:
@@ -128,19 +156,43 @@ class SupervisedServer(Server):
         self.unwatch(self._control.fileno())
         self._control.close()
         self._control = None
-        text = "the system call supervisor died: supervised processes get ENOSYS from now on"
-        self.emit("supervisor", {"message": text, "died": True})
+        while self._asked:  # the harness waits for an answer
+            self._asked -= 1
+            self._refuse("HarnessBroken", DIED)
+        self.emit("supervisor", {"message": DIED, "died": True})
+
+    def _reap(self, wake: int, wake_end: int) -> None:
+        """A supervisor that was stopped would stop all that it supervises; without one their calls fail."""
+        if self._supervisor and _stands_still(self._supervisor):
+            os.kill(self._supervisor, signal.SIGKILL)
+        super()._reap(wake, wake_end)
 
     def child_ended(self, pid: int) -> None:
         """What the supervisor saw of a process is reported before its exit."""
-        if self._control is not None:
-            poll = select.poll()
-            poll.register(self._control.fileno(), select.POLLIN)
-            if poll.poll(0):
-                self._hear()
+        if pid not in self._filtered or self._control is None:
+            return
+        self._filtered.discard(pid)
+        try:
+            self._control.send({"do": "catch up"})
+        except OSError:
+            return
+        self._behind = True
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        while self._behind and self._control is not None and poll.poll(_CATCH_UP * 1000):
+            self._hear()
 
     def helper_ended(self, pid: int, status: int) -> None:
         """The supervisor must not end before us."""
         if pid == self._supervisor:
+            self._supervisor = 0
             self._hear()
             self._lose_supervisor()
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether a child was stopped by a signal; its end is left to be collected."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG) is not None
+    except ChildProcessError:
+        return False

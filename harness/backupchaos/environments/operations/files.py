@@ -32,6 +32,7 @@ def stat(path: str) -> dict[str, Any]:
         "uid": found.st_uid,
         "gid": found.st_gid,
         "mtime_ns": found.st_mtime_ns,
+        "atime_ns": found.st_atime_ns,
         "inode": found.st_ino,
         "links": found.st_nlink,
     }

@@ -1,0 +1,41 @@
+"""An ordinary user without any rights, for tests that run as root: becoming one, and a Python that one can reach."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import backupchaos
+
+NOBODY = 65534
+BECOME = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all")
+ROOT = Path(backupchaos.__file__).parents[2]
+ROOTS = ("harness", "plugins", "reports", "scenarios")
+REACH = "import pydantic, asyncssh, yaml, zstandard, backupchaos_cli.main"
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def reachable_python(top: Path) -> str:
+    """An interpreter with our code and its dependencies below ``top``, a folder that every user can reach."""
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", top / "venv"], check=True, timeout=120)
+    (packages,) = (top / "venv/lib").glob("python3*/site-packages")
+    folders = [*(str(ROOT / name) for name in ROOTS), str(ROOT), sysconfig.get_path("purelib")]
+    (packages / "all.pth").write_text("".join(f"{folder}\n" for folder in folders))
+    return str(top / "venv/bin/python3")
+
+
+def works(command: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Whether the command can be run at all."""
+    try:
+        return subprocess.run(command, env=env, cwd="/", capture_output=True, timeout=60).returncode == 0
+    except OSError:
+        return False
+
+
+def own(top: Path) -> None:
+    """Give a folder and what is in it to the ordinary user."""
+    for path in [top, *top.rglob("*")]:
+        os.lchown(path, NOBODY, NOBODY)
