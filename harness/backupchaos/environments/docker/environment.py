@@ -1,0 +1,160 @@
+"""The factory of container sandboxes, and what it can do here."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backupchaos.environments.base import Place
+from backupchaos.environments.docker import engine, images
+from backupchaos.environments.docker.member import CODE, Member, Plan, start
+from backupchaos.environments.docker.names import AGENT_IMAGE, LABEL, OWNER, PYTHON_IMAGE, RUN, owner
+from backupchaos.environments.docker.sandbox import BARE, KEEPER, LINK, SERVICE, TARGET, DockerSandbox
+from backupchaos.environments.local.environment import DEFAULT_SIZE
+from backupchaos.environments.local.isolation import BASE
+from backupchaos.errors import HarnessBroken, MissingCapability
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_KEEPS = ("SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH")
+_RUNS = ("SYS_PTRACE",)
+"""To read the memory of stopped calls, where Yama lets nobody else."""
+_VOLUMES: dict[str, tuple[Place, ...]] = {
+    KEEPER: tuple(Place),
+    TARGET: tuple(Place),
+    BARE: (Place.REPOSITORY, Place.RESTORE, Place.STATE),
+    SERVICE: (Place.REPOSITORY, Place.STATE),
+    LINK: (Place.STATE,),
+}
+_OFFERS = frozenset({"volumes", "network", "processes", "readonly", "namespaces", "permissions"})
+
+
+class DockerEnvironment:
+    """Sandboxes of containers on this machine's Docker daemon."""
+
+    name = "docker"
+
+    def probe(self) -> Mapping[str, str]:
+        """Capability -> empty string if usable here, else the reason why not; makes one sandbox."""
+        try:
+            with self.sandbox({}) as sandbox:
+                offers = sandbox.capabilities
+        except (MissingCapability, HarnessBroken) as problem:
+            return dict.fromkeys((*_OFFERS, "syscalls", "docker"), str(problem))
+        return {"docker": "", **dict.fromkeys(offers, "")}
+
+    def sandbox(
+        self,
+        sizes: Mapping[Place, int],
+        *,
+        expose: Sequence[str] = (),
+        writable: Sequence[str] = (),
+    ) -> DockerSandbox:
+        """A fresh sandbox; raises ``MissingCapability`` when Docker or an image is missing."""
+        if writable:
+            raise MissingCapability("allow", "directories of the machine are not given to containers")
+        client = engine.connect()
+        images.need(client, AGENT_IMAGE)
+        made = _Making(client, {place: int(sizes.get(place, DEFAULT_SIZE)) for place in Place}, expose)
+        sandbox = DockerSandbox(made, engine.describe(client), _OFFERS)
+        try:
+            made.ground()
+            sandbox.member(KEEPER)
+            reasons = sandbox.call("probe_syscalls")
+            sandbox.capabilities = _OFFERS | {name for name, reason in reasons.items() if not reason}
+        except BaseException:
+            sandbox.close()
+            raise
+        return sandbox
+
+
+class _Making:
+    """Everything that one sandbox puts on the daemon, under one label."""
+
+    def __init__(self, client: DockerClient, sizes: Mapping[Place, int], expose: Sequence[str]) -> None:
+        self._client = client
+        self._sizes = sizes
+        self.run = secrets.token_hex(6)
+        self.paths: Mapping[Place, str] = {place: f"{BASE}/{place}" for place in Place}
+        self.folder = Path(tempfile.mkdtemp(prefix="backupchaos-docker-"))
+        self._labels = {RUN: self.run, OWNER: owner()}
+        self._volumes: dict[Place, str] = {}
+        self._network: Any = None
+        # One for all sandboxes, filled by Docker from the image when it is first used.
+        self._runtime = f"backupchaos-runtime-{client.images.get(AGENT_IMAGE).short_id.rpartition(':')[2]}"
+        self._binds = [(str(Path(path).resolve()), str(Path(path).absolute())) for path in expose]
+        self._packages = [(str(path), f"{CODE}/{path.name}") for path in _packages()]
+
+    def ground(self) -> None:
+        """Volumes, and a network without a way out."""
+        self._client.volumes.create(self._runtime, labels={LABEL: "runtime"})
+        for place, size in self._sizes.items():
+            name = f"backupchaos-{self.run}-{place}"
+            options = {"type": "tmpfs", "device": "tmpfs", "o": f"size={size},mode=755,nosuid,nodev"}
+            self._client.volumes.create(
+                name, driver="local", driver_opts=options, labels={LABEL: str(place), **self._labels}
+            )
+            self._volumes[place] = name
+        self._network = self._client.networks.create(
+            f"backupchaos-{self.run}",
+            driver="bridge",
+            internal=True,
+            labels={LABEL: "network", **self._labels},
+        )
+
+    def member(self, name: str, sandbox: DockerSandbox) -> Member:
+        """Start one of the containers."""
+        fixed = {KEEPER: AGENT_IMAGE, LINK: PYTHON_IMAGE}.get(name)
+        image = fixed or sandbox.images.get(TARGET if name == BARE else name) or PYTHON_IMAGE
+        images.need(self._client, image)
+        places = _VOLUMES[name]
+        shared = str(sandbox.member(SERVICE).wrapped.id) if name == LINK else ""
+        plan = Plan(
+            name=name,
+            image=image,
+            run=self.run,
+            runtime=self._runtime,
+            sockets=self.folder,
+            volumes={place: self._volumes[place] for place in places},
+            paths=self.paths,
+            network="none" if name == KEEPER else self._network.name,
+            network_of=shared,
+            capabilities=_KEEPS if name == KEEPER else _RUNS,
+            binds=[*self._packages[1:], *self._binds] if name != KEEPER else (),
+            keeps=name == KEEPER,
+            empty=[place for place in Place if place not in places and place is not Place.RESTORE],
+        )
+        return start(plan)
+
+    def translated(self, word: str) -> str:
+        """A word of a command line, with paths of this machine's Python and packages as the containers see them."""
+        if word == sys.executable:
+            return "python3"
+        for outside, inside in self._packages:
+            if word.startswith(outside + "/"):
+                return inside + word[len(outside) :]
+        return word
+
+    def remove(self) -> None:
+        """Take everything off the daemon again."""
+        problems = engine.remove(self._client, self.run)
+        self._client.close()
+        if problems:
+            raise HarnessBroken("; ".join(problems))
+
+
+def _packages() -> list[Path]:
+    """Directories of our own packages that commands may name; ours first."""
+    found = [Path(__file__).parents[2]]
+    from importlib.util import find_spec
+
+    for name in ("backupchaos_reference", "backupchaos_targets"):
+        spec = find_spec(name)
+        if spec is not None and spec.origin is not None:
+            found.append(Path(spec.origin).parent)
+    return found

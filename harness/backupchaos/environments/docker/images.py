@@ -1,0 +1,52 @@
+"""Images: which are needed, whether they are here, and whether they may be pulled."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from backupchaos.errors import MissingCapability, UsageProblem
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+Pull = Literal["never", "missing"]
+POLICY = "BACKUPCHAOS_PULL"
+"""The environment variable that ``--backup-pull`` sets."""
+
+
+def pull_policy() -> Pull:
+    """What the user allows: ``missing`` pulls what is not here, ``never`` pulls nothing (the default)."""
+    chosen = os.environ.get(POLICY, "never")
+    if chosen not in ("never", "missing"):
+        raise UsageProblem(f"{POLICY}: expected never or missing, not {chosen!r}")
+    return "missing" if chosen == "missing" else "never"
+
+
+def present(client: DockerClient, image: str) -> bool:
+    """Whether the daemon has the image."""
+    from docker.errors import ImageNotFound
+
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def need(client: DockerClient, image: str) -> None:
+    """Make sure of an image; raises ``MissingCapability`` that says how to get it."""
+    if present(client, image):
+        return
+    own = image.startswith("backupchaos/")
+    if pull_policy() == "never" or own:
+        hint = "run docker/build in a checkout" if own else f"docker pull {image}, or --backup-pull=missing"
+        raise MissingCapability("image", f"the image {image} is not here", hint)
+    from docker.errors import APIError
+
+    try:
+        client.images.pull(image)
+    except APIError as problem:
+        raise MissingCapability(
+            "image", f"the image {image} could not be pulled: {problem.explanation or problem}"
+        ) from None

@@ -1,0 +1,51 @@
+"""Labels, names and images: everything of ours on a Docker daemon can be told from everything else."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+LABEL = "org.backupchaos"
+RUN = f"{LABEL}.run"
+"""Which sandbox an object belongs to."""
+OWNER = f"{LABEL}.owner"
+"""Who made it: host, boot, pid and start time of the harness, so that a dead owner is known as dead."""
+AGENT_IMAGE = "backupchaos/agent:1"
+PYTHON_IMAGE = "backupchaos/python:1"
+"""Python with backupchaos and what its reference job and its servers need."""
+PACKAGES = "/usr/local/lib/backupchaos-packages"
+"""Where that image has the packages."""
+RUNTIME = "/.backupchaos"
+"""Where every container of a sandbox finds the agent's own Python; the image needs none."""
+
+
+def owner(pid: int | None = None) -> str:
+    """This process, for the label: ``host/boot/pid/start``."""
+    pid = pid or os.getpid()
+    return f"{socket.gethostname()}/{boot()}/{pid}/{_started(pid)}"
+
+
+def boot() -> str:
+    """The boot of this machine's kernel; empty where the kernel does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def is_dead(label: str) -> bool | None:
+    """Whether an object's owner is gone; None when that cannot be known from here (another machine)."""
+    parts = label.split("/")
+    if len(parts) != 4 or parts[0] != socket.gethostname():
+        return None
+    if parts[1] != boot():
+        return True
+    return not parts[3] or _started(int(parts[2])) != parts[3]

@@ -1,0 +1,233 @@
+"""A sandbox of several containers that looks to the engine like one."""
+
+from __future__ import annotations
+
+import select
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from backupchaos.commands import Command
+from backupchaos.environments.base import ControlGroup, Controller, Place, ProcessInfo, Role, SandboxEvent
+from backupchaos.environments.docker.member import CODE, Member
+from backupchaos.environments.docker.names import PACKAGES, PYTHON_IMAGE
+from backupchaos.environments.local.volume_client import VolumeClient
+from backupchaos.errors import MissingCapability
+
+KEEPER, TARGET, BARE, SERVICE, LINK = "keeper", "target", "bare", "service", "link"
+_MEMBER_OF: dict[str, str] = {"target": TARGET, "tool": TARGET, "service": SERVICE, "link": LINK}
+_IN_NETWORK = {"network_stats", "free_port"}
+"""Operations that look at the network, which is the service's."""
+_SHIFT = 24
+"""Pids of different containers are told apart by the number of the container, above these bits."""
+
+
+class Making(Protocol):
+    """Who makes the members, and takes away what they stood on."""
+
+    paths: Mapping[Place, str]
+    folder: Path
+
+    def member(self, name: str, sandbox: DockerSandbox) -> Member:
+        """Start a member by its name."""
+
+    def translated(self, word: str) -> str:
+        """A word of a command line as the containers understand it."""
+
+    def remove(self) -> None:
+        """Remove volumes and network."""
+
+
+class DockerSandbox(VolumeClient):
+    """Containers, their volumes and their network; made by ``DockerEnvironment.sandbox``.
+
+    Members are started when they are first needed. Where a restore
+    must not see the source, it runs in a container that has never seen it.
+    """
+
+    name = "docker"
+
+    def __init__(self, made: Making, mechanism: str, capabilities: frozenset[str]) -> None:
+        self.mechanism = mechanism
+        self.capabilities = capabilities
+        self.images: dict[str, str] = {}
+        """Role -> image, for members that do not exist yet."""
+        self._made = made
+        self._members: dict[str, Member] = {}
+        self._numbers: dict[str, int] = {}
+        self._concealed = False
+        self._armed: dict[str, bool] = {}
+        self._epoll = select.epoll()
+        self._closed = False
+
+    def __enter__(self) -> DockerSandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- members -------------------------------------------------------------------------------
+
+    def member(self, name: str) -> Member:
+        """A container of the sandbox, started if it was not needed before."""
+        if name not in self._members:
+            made = self._made.member(name, self)
+            self._members[name] = made
+            self._numbers[name] = len(self._numbers) + 1
+            self._epoll.register(made.fileno(), select.EPOLLIN)
+            for rule, armed in self._armed.items():
+                made.arm(rule, armed)
+        return self._members[name]
+
+    def front(self) -> tuple[str, str]:
+        """The link shares the network of the service, which the target reaches by its address."""
+        return "0.0.0.0", self.member(SERVICE).address
+
+    def _outer(self, name: str, pid: int) -> int:
+        return self._numbers[name] << _SHIFT | pid
+
+    def _inner(self, pid: int) -> tuple[Member, int]:
+        number = pid >> _SHIFT
+        name = next(name for name, known in self._numbers.items() if known == number)
+        return self._members[name], pid & (1 << _SHIFT) - 1
+
+    def _ask(self, what: str, fds: Sequence[int] = (), **arguments: Any) -> Any:
+        return self.member(KEEPER)._ask(what, fds, **arguments)
+
+    # -- processes -----------------------------------------------------------------------------
+
+    def path(self, place: Place) -> str:
+        """Where a volume is mounted, the same in every container that has it."""
+        return self._made.paths[place]
+
+    def spawn(self, command: Command, *, role: Role, **options: Any) -> int:
+        """See ``Sandbox.spawn``; the program is looked for in the image of the role's container."""
+        name = _MEMBER_OF[role]
+        if self._concealed and name == TARGET:
+            name = BARE
+        member = self.member(name)
+        options.pop("expose", None)
+        argv = tuple(self._made.translated(word) for word in command.argv)
+        if argv[0] == command.argv[0] and argv[0].startswith("/"):
+            argv = (argv[0].rpartition("/")[2], *argv[1:])  # where the machine has it, the image need not
+        env = dict(command.env)
+        if member.plan.image == PYTHON_IMAGE:
+            env["PYTHONPATH"] = f"{CODE}:{PACKAGES}"
+        inside = Command(argv, env, command.cwd, command.stdin, command.secrets)
+        return self._outer(name, member.spawn(inside, role=role, **options))
+
+    def fileno(self) -> int:
+        """Readable when ``events`` has something to return."""
+        return self._epoll.fileno()
+
+    def events(self) -> list[SandboxEvent]:
+        """What happened in all containers since the last call, in order of time."""
+        found: list[SandboxEvent] = []
+        for name, member in self._members.items():
+            for event in member.events():
+                data = dict(event.data)
+                if "pid" in data:
+                    data["pid"] = self._outer(name, data["pid"])
+                found.append(SandboxEvent(event.kind, event.t, data))
+        return sorted(found, key=lambda event: event.t)
+
+    def signal(self, pid: int, signal: int, *, tree: bool = False) -> bool:
+        """Send a signal; see ``Sandbox.signal``."""
+        member, inner = self._inner(pid)
+        return member.signal(inner, signal, tree=tree)
+
+    def processes(self) -> list[ProcessInfo]:
+        """All live processes of all containers except their agents."""
+        found = []
+        for name, member in self._members.items():
+            for info in member.processes():
+                fields = {**vars(info), "pid": self._outer(name, info.pid)}
+                fields["parent"] = self._outer(name, info.parent)
+                found.append(ProcessInfo(**fields))
+        return found
+
+    def birth(self, pid: int) -> Mapping[str, Any]:
+        """See ``Sandbox.birth``."""
+        member, inner = self._inner(pid)
+        return member.birth(inner)
+
+    def throttle(self, share: float | None) -> int:
+        """See ``Sandbox.throttle``."""
+        return self.member(TARGET).throttle(share)
+
+    def control_group(self, controller: Controller) -> ControlGroup:
+        """Not in containers: their control groups belong to the engine."""
+        raise MissingCapability("cgroups", "the control groups of containers belong to the Docker engine")
+
+    def connect(self, port: int, host: str = "127.0.0.1", timeout: float | None = 10.0) -> socket.socket:
+        """A TCP connection from within the service's container."""
+        return self.member(SERVICE).connect(port, host, timeout)
+
+    def open_socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
+        """A socket of the service's network."""
+        return self.member(SERVICE).open_socket(family, kind)
+
+    # -- volumes and calls ---------------------------------------------------------------------
+
+    def conceal(self, places: Sequence[Place], hidden: bool) -> None:
+        """What runs while places are hidden runs in a container that has the repository and little else."""
+        self._concealed = hidden and bool(places)
+
+    def arm(self, rule: str, armed: bool) -> None:
+        """Switch a system call rule in every container, now and later."""
+        self._armed[rule] = armed
+        for member in self._members.values():
+            member.arm(rule, armed)
+
+    def release(self, rule: str) -> None:
+        """Let go of the calls that a ``hold`` rule has stopped."""
+        for member in self._members.values():
+            member.release(rule)
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        """Counts of every rule, over all containers."""
+        sums: dict[str, dict[str, int]] = {}
+        for member in self._members.values():
+            for rule, counts in member.totals().items():
+                known = sums.setdefault(rule, dict.fromkeys(counts, 0))
+                for key, value in counts.items():
+                    known[key] += value
+        return sums
+
+    def expose(self, paths: Sequence[str]) -> None:
+        """Nothing: what a container sees is settled when it is made."""
+
+    def call(self, operation: str, /, *, fds: Sequence[int] = (), **arguments: Any) -> Any:
+        """Run an operation: on files in the keeper, on a process or the network where that is."""
+        if operation in _IN_NETWORK:
+            return self.member(SERVICE).call(operation, fds=fds, **arguments)
+        if operation.startswith("probe_"):
+            return self.member(TARGET).call(operation, fds=fds, **arguments)
+        if "pid" in arguments:
+            member, arguments["pid"] = self._inner(arguments["pid"])
+            return member.call(operation, fds=fds, **arguments)
+        return self.member(KEEPER).call(operation, fds=fds, **arguments)
+
+    def close(self) -> None:
+        """End all containers, then remove volumes, network and folder; idempotent, each step is tried."""
+        if self._closed:
+            return
+        self._closed = True
+        problems: list[Exception] = []
+        for member in reversed(self._members.values()):
+            try:
+                member.close()
+            except Exception as problem:
+                problems.append(problem)
+        self._epoll.close()
+        try:
+            self._made.remove()
+        except Exception as problem:
+            problems.append(problem)
+        with suppress(OSError):
+            shutil.rmtree(self._made.folder)
+        if problems:
+            raise problems[0]
