@@ -23,6 +23,9 @@ class HostBox:
     def __init__(self) -> None:
         self.children: list[subprocess.Popen[bytes]] = []
 
+    def front(self) -> tuple[str, str]:
+        return "127.0.0.1", "127.0.0.1"
+
     def spawn(
         self,
         command: Command,

@@ -357,9 +357,9 @@ def test_blackhole(make: Make, log: Log) -> None:
     link.down("blackhole")
     live.sendall(b"kept")
     with pytest.raises(TimeoutError):
-        dial(link.port, timeout=0.3)
+        dial(link.port, timeout=0.8)
     with pytest.raises(TimeoutError):
-        dial(link.port, timeout=0.3)
+        dial(link.port, timeout=0.8)
     assert quiet(live, 0.05)
     log.until("refused", 2)
     log.until("fault_hit")

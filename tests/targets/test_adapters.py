@@ -172,6 +172,37 @@ def test_caches_are_on_the_volume_that_faults_know_as_cache() -> None:
         assert env["TMPDIR"] == "/t"
 
 
+def test_what_a_fault_calls_the_cache_is_where_the_tool_keeps_it() -> None:
+    assert restic.ResticTarget().cache_files(workspace()) == ("/c",)
+    env = borg.BorgTarget().backup(workspace()).env
+    assert borg.BorgTarget().cache_files(workspace()) == (env["BORG_CACHE_DIR"],)
+    assert rclone.RcloneTarget().cache_files(workspace()) == ReferenceTarget().cache_files(workspace()) == ()
+
+
+def test_commands_for_people_in_need() -> None:
+    found = {
+        target.name: [command and command.argv[1:] for command in (target.unlock(work), target.prune(work))]
+        for target in (borg.BorgTarget(), restic.ResticTarget(), rclone.RcloneTarget())
+        for work in (workspace(),)
+    }
+    assert found == {
+        "borg": [("break-lock", "--log-json"), ("compact", "--log-json", "--show-rc")],
+        "restic": [("unlock", "--remove-all"), ("prune",)],
+        "rclone": [None, None],
+    }
+
+
+def test_another_version_of_the_reference_job_cuts_files_otherwise() -> None:
+    size = "BACKUPCHAOS_REFERENCE_CHUNK_SIZE"
+    for given, other in (({}, "65536"), ({size: "65536"}, "131072"), ({size: "8192"}, "65536")):
+        target = ReferenceTarget(extra_env=given)
+        own, drifted = target.backup(workspace()), target.drifted(workspace())
+        assert drifted.env == {**own.env, size: other}
+        assert (drifted.argv, drifted.secrets) == (own.argv, own.secrets)
+    for tool in (borg.BorgTarget(), restic.ResticTarget(), rclone.RcloneTarget()):
+        assert tool.drifted(workspace()) is None
+
+
 def test_restic_restores_below_the_absolute_path() -> None:
     assert restic.ResticTarget().restored_root(workspace()) == "/back/src"
 

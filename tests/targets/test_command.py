@@ -42,6 +42,39 @@ def test_a_minimal_target_is_a_mirror(tmp_path: Path) -> None:
     assert target.check(workspace()) is None and target.init(workspace()) == ()
 
 
+def test_commands_for_people_in_need(tmp_path: Path) -> None:
+    bare, work = make(tmp_path, MINIMAL), workspace()
+    assert (bare.unlock(work), bare.prune(work), bare.drifted(work)) == (None, None, None)
+    assert list(bare.cache_files(work)) == ["/c"]
+    text = MINIMAL + (
+        "unlock: rm {repository}/lock\nprune: {shell: 'find {repository} -delete'}\n"
+        "other_version: ./new {source} {repository}\ncache: ['{cache}/db/', '{state}/../x']\n"
+    )
+    full = make(tmp_path, text)
+    unlock, prune, drifted = full.unlock(work), full.prune(work), full.drifted(work)
+    assert unlock is not None and prune is not None and drifted is not None
+    assert unlock.argv == ("rm", "/r/lock")
+    assert prune.argv == ("/bin/sh", "-c", "find /r -delete")
+    assert drifted.argv == (f"{tmp_path}/new", "/s", "/r")
+    assert full.cache_files(work) == ["/c/db", "/x"]
+    with pytest.raises(MissingCapability, match="/new is not there"):
+        full.available()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("prune: rm {snapshot}", "{snapshot} stands only in 'restore'"),
+        ("cache: '{snapshot}'", "{snapshot} stands only in 'restore'"),
+        ("other_version: ./new {source}", "target.yaml:4:1: missing-placeholder 'other_version'"),
+        ("prune: [1]", "target.yaml:4:"),
+        ("prun: x", "'prune'"),
+    ],
+)
+def test_mistakes_in_them_are_located(line: str, message: str, tmp_path: Path) -> None:
+    assert message in refused(tmp_path, MINIMAL + line + "\n")
+
+
 def test_a_path_stays_one_word_with_and_without_a_shell(tmp_path: Path) -> None:
     target = make(tmp_path, MINIMAL)
     assert target.backup(workspace(HOSTILE)).argv[-1] == HOSTILE

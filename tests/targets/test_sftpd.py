@@ -14,6 +14,7 @@ import asyncssh
 import pytest
 
 from backupchaos.services import sftpd
+from backupchaos.services.misdeeds import Misdeeds
 from backupchaos.services.sftp_files import Credentials
 
 
@@ -25,9 +26,16 @@ class Served:
         self.root.mkdir()
         self.state.mkdir()
         self.credentials = Credentials()
+        self.misbehaves = False
+        self.events: list[dict[str, Any]] = []
+        """What a server that is told to misbehave has told."""
         for path, content, mode in self.credentials.files(str(self.state)):
             Path(path).write_bytes(content)
             os.chmod(path, mode)
+
+    def misdeeds(self) -> Misdeeds:
+        self.orders = Misdeeds(7, lambda ev, **data: self.events.append({"ev": ev, **data}))
+        return self.orders
 
     async def connect(self, port: int, **options: Any) -> asyncssh.SSHClientConnection:
         """A connection of the right user, or of whoever ``options`` say."""
@@ -46,7 +54,10 @@ class Served:
         """Serve, connect, and run ``use`` with a client."""
 
         async def main() -> Any:
-            server = await sftpd.serve(str(self.root), str(self.state), 0, self.credentials.password)
+            misdeeds = self.misdeeds() if self.misbehaves else None
+            server = await sftpd.serve(
+                str(self.root), str(self.state), 0, self.credentials.password, misdeeds
+            )
             try:
                 connection = await self.connect(server.get_port(), **options)
                 async with connection, connection.start_sftp_client() as client:
@@ -223,6 +234,157 @@ def test_secrets_are_for_their_owner_alone(served: Served) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in served.state.iterdir()}
     assert modes.pop("known_hosts") == 0o644
     assert set(modes.values()) == {0o600}
+
+
+# -- told to misbehave ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(served: Served) -> Served:
+    served.misbehaves = True
+    return served
+
+
+def test_without_an_order_it_does_what_it_always_does(told: Served) -> None:
+    async def use(client: asyncssh.SFTPClient) -> Any:
+        await client.mkdir("/d")
+        for name in ("/d/one", "/d/two"):
+            async with client.open(name, "wb") as file:
+                await file.write(b"x" * 100_000)
+                await file.fsync()
+        await client.symlink("one", "/d/link")
+        await client.posix_rename("/d/two", "/d/three")
+        assert await client.readlink("/d/link") == "one"
+        assert await client.getsize("/d/three") == 100_000
+        return sorted(await client.listdir("/d"))
+
+    assert told.talk(use) == [".", "..", "link", "one", "three"]
+    assert told.events == []
+    assert told.orders.requests >= 12
+
+
+def test_a_share_of_the_requests_fails_and_was_not_carried_out(told: Served) -> None:
+    async def use(client: asyncssh.SFTPClient) -> Any:
+        told.orders.impose("x", "errors", share=0.5)
+        failed = []
+        for number in range(40):
+            try:
+                await client.mkdir(f"/{number}")
+            except asyncssh.SFTPFailure as failure:
+                assert failure.reason == "internal server error"
+                failed.append(f"/{number}")
+        told.orders.lift("x")
+        await client.mkdir("/after")
+        return failed
+
+    failed = told.talk(use)
+    assert 8 < len(failed) < 32
+    assert [event["target"] for event in told.events] == failed
+    assert {event["method"] for event in told.events} == {"mkdir"}
+    assert sorted(os.listdir(told.root)) == sorted(
+        {"after", *(str(n) for n in range(40))} - {name[1:] for name in failed}
+    )
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["open", "write", "read", "fsync", "stat", "lstat", "scandir", "rename", "posix_rename", "remove", "mkdir", "rmdir",
+     "setstat", "readlink", "symlink", "link", "statvfs"],
+)  # fmt: skip
+def test_every_request_can_fail(told: Served, operation: str) -> None:
+    (told.root / "file").write_bytes(b"content")
+    (told.root / "folder").mkdir()
+    os.symlink("file", told.root / "sym")
+
+    async def use(client: asyncssh.SFTPClient) -> Any:
+        file = await client.open("/file", "r+b")
+        requests: dict[str, Callable[[], Awaitable[Any]]] = {
+            "open": lambda: client.open("/file"),
+            "write": lambda: file.write(b"x"),
+            "read": lambda: file.read(1, 0),
+            "fsync": file.fsync,
+            "stat": lambda: client.stat("/file"),
+            "lstat": lambda: client.lstat("/file"),
+            "scandir": lambda: client.listdir("/folder"),
+            "rename": lambda: client.rename("/file", "/renamed"),
+            "posix_rename": lambda: client.posix_rename("/file", "/renamed"),
+            "remove": lambda: client.remove("/file"),
+            "mkdir": lambda: client.mkdir("/new"),
+            "rmdir": lambda: client.rmdir("/folder"),
+            "setstat": lambda: client.utime("/file", (1, 1)),
+            "readlink": lambda: client.readlink("/sym"),
+            "symlink": lambda: client.symlink("a", "/new"),
+            "link": lambda: client.link("/file", "/new"),
+            "statvfs": lambda: client.statvfs("/"),
+        }
+        told.orders.impose("x", "errors", share=1.0)
+        with pytest.raises(asyncssh.SFTPFailure, match="internal server error"):
+            await requests[operation]()
+        await file.close()  # never fails: nobody could say then whether the file is there
+
+    told.talk(use)
+    assert [event["method"] for event in told.events] == [operation]
+    assert sorted(os.listdir(told.root)) == ["file", "folder", "sym"]
+    assert (told.root / "file").read_bytes() == b"content"
+
+
+def test_a_listing_is_one_request_whatever_it_looks_at(told: Served) -> None:
+    for name in "abcde":
+        (told.root / name).write_bytes(b"")
+
+    async def use(client: asyncssh.SFTPClient) -> Any:
+        told.orders.impose("x", "slow", delay=0.01)
+        return len(await client.listdir("/"))
+
+    assert told.talk(use) == 7
+    assert [event["method"] for event in told.events] == ["scandir"]
+
+
+def test_late_answers_wait_though_the_request_was_carried_out(told: Served) -> None:
+    async def use(client: asyncssh.SFTPClient) -> Any:
+        told.orders.impose("x", "slow", delay=3600.0)
+        waiting = asyncio.ensure_future(client.mkdir("/late"))
+        while not (told.root / "late").exists():
+            await asyncio.sleep(0.01)
+        done, _ = await asyncio.wait({waiting}, timeout=0.2)
+        assert not done
+        told.orders.lift("x")
+        await waiting
+        told.orders.impose("y", "slow", delay=0.05)
+        start = asyncio.get_running_loop().time()
+        await asyncio.gather(*(client.stat("/late") for _ in range(4)))
+        return asyncio.get_running_loop().time() - start
+
+    assert told.talk(use) >= 0.2  # one after the other
+    assert [event["method"] for event in told.events] == ["mkdir"] + ["stat"] * 4
+
+
+@pytest.mark.parametrize("by", ["password", "key"])
+def test_expired_credentials_end_the_session_and_open_nothing_until_they_are_back(
+    told: Served, by: str
+) -> None:
+    private = next(data for path, data, _ in told.credentials.files("/s") if path.endswith("client_key"))
+    key = {"password": None, "client_keys": [asyncssh.import_private_key(private)]} if by == "key" else {}
+
+    async def use(client: asyncssh.SFTPClient) -> Any:
+        connection = connection_of(client)
+        port = connection.get_extra_info("peername")[1]
+        told.orders.impose("x", "credentials")
+        await connection.wait_closed()
+        with pytest.raises(asyncssh.SFTPError):
+            await client.stat("/")
+        with pytest.raises(asyncssh.PermissionDenied):
+            await told.connect(port, **key)
+        told.orders.lift("x")
+        again = await told.connect(port, **key)
+        async with again, again.start_sftp_client() as second:
+            return await second.exists("/")
+
+    assert told.talk(use, **key)
+    cut, *refused = told.events
+    assert (cut["ev"], cut["user"]) == ("cut", "backup")
+    logins = {(event["method"], event["target"]) for event in refused}
+    assert logins == {("login", "publickey" if by == "key" else "password")}
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

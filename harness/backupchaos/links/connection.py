@@ -8,7 +8,7 @@ import socket
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from typing import TYPE_CHECKING, Any
 
-from backupchaos.links import sockets
+from backupchaos.links import packets, sockets
 from backupchaos.links.flow import Direction, Flow
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ class Connection:
         self._dial_timer: TimerHandle | None = None
         self._hits: dict[str, float] = {}
         self._hung_up = False
+        self.silenced = ""
+        """What has cut this connection off, in both directions and without a word."""
+        self._silenced_by = ""
+        self._far_known = False
+        """The client's own socket was seen: it is in this network namespace."""
         sockets.prepare(client)
 
     # -- dialling -------------------------------------------------------------------------------
@@ -92,6 +97,8 @@ class Connection:
             Flow(self, "up", self.client, self.server),
             Flow(self, "down", self.server, self.client),
         )
+        if self.stalled:
+            self.link.ills.refilter(self)
         self.link.equip(self)
         for flow in self.flows:
             flow.update()
@@ -168,20 +175,38 @@ class Connection:
 
     # -- state of the link ------------------------------------------------------------------------
 
+    @property
+    def stalled(self) -> str:
+        """What keeps everything from moving; empty if nothing does."""
+        return self.silenced or self.link.stalled
+
+    @property
+    def deaf(self) -> bool:
+        """The kernel hears nothing of the client any more."""
+        return packets.filtered(self.client)
+
+    def silence(self, by: str, cause: str) -> None:
+        """Cut it off until it is closed. Raises OSError if the kernel has no socket filters."""
+        packets.swallow(self.client)
+        self.silenced, self._silenced_by = by, cause
+        for flow in self.flows:
+            flow.update()
+        self.link.watch()
+
     def refresh(self) -> None:
         """The link was stalled or released: move on, or stop."""
         for flow in self.flows:
             if self.closed:
                 return
             flow.update()
-            if not self.link.stalled:
+            if not self.stalled:
                 flow.flush()
 
     def look(self) -> bool:
         """Check on sockets that nobody polls; True while this needs repeating."""
         if self.closed or not self.flows or self.server is None:
             return False
-        if self.link.stalled:
+        if self.stalled:
             self._look_stalled()
             return True
         paused = False
@@ -196,22 +221,30 @@ class Connection:
 
     def _look_stalled(self) -> None:
         assert self.server is not None
-        waiting = sockets.unread(self.client), sockets.unread(self.server)
+        state, unheard = sockets.tcp_state(self.client), 0
+        if self.silenced or self.link.mode == "blackhole":
+            # Nothing comes through to our socket any more, so the client's own is asked.
+            found = self.link.ills.far_end(self.peer_port)
+            self._far_known = self._far_known or found is not None
+            state, unheard = found or (sockets.CLOSED if self._far_known else state, 0)
+        up, down = sockets.unread(self.client) + unheard, sockets.unread(self.server)
         kept = sum(flow.pending_bytes for flow in self.flows)
-        if any(waiting) or kept:
-            self.hit(self.link.stalled, "stalled", up=waiting[0], down=waiting[1], kept=kept)
-        if not self._hung_up:
-            state = sockets.tcp_state(self.client)
-            if state in (sockets.CLOSED, sockets.CLOSE_WAIT) and not self.flows[0].src_eof:
-                self._hung_up = True
-                how = "rst" if state == sockets.CLOSED else "fin"
-                self.link.emit("hangup", self.number, dir="up", how=how, during=self.link.stalled)
+        if up or down or kept:
+            self.hit(self.stalled, "stalled", up=up, down=down, kept=kept, **self._blame())
+        if not self._hung_up and state in (sockets.CLOSED, sockets.CLOSE_WAIT) and not self.flows[0].src_eof:
+            self._hung_up = True
+            how = "rst" if state == sockets.CLOSED else "fin"
+            self.link.emit("hangup", self.number, dir="up", how=how, during=self.stalled, **self._blame())
+
+    def _blame(self) -> dict[str, Any]:
+        return {"cause": self._silenced_by} if self._silenced_by else self.link.blame()
 
     def close(self, reason: str, *, rst: bool = False, drain: bool = False, **data: Any) -> None:
         """End both sides: with FIN (as a program that exits) or RST; idempotent."""
         if self.closed:
             return
         self.closed = True
+        self.link.ills.leave(self)
         self._end_dial()
         for flow in self.flows:
             flow.stop()

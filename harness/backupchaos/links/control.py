@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from backupchaos.links import packets
 from backupchaos.links.meter import DIRECTIONS
 from backupchaos.links.registry import Registry
 from backupchaos.links.tap import MODES, Tap
+
+if TYPE_CHECKING:
+    from backupchaos.links.resolver import Resolver
 
 
 class Control:
@@ -16,19 +20,26 @@ class Control:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._resolver: Resolver | None = None
         self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
             "create": self._create,
             "remove": self._remove,
             "down": self._down,
             "up": self._up,
+            "reset": self._reset,
+            "packets": lambda order: {"usable": packets.usable()},
             "hold": lambda order: self._link(order).hold(),
             "release": lambda order: self._link(order).release(),
             "mark": self._mark,
             "arm": self._arm,
             "disarm": lambda order: {"found": self._link(order).meter.disarm(str(order["key"]))},
             "fail_first": self._fail_first,
+            "afflict": self._afflict,
+            "relieve": lambda order: {"found": self._link(order).ills.relieve(str(order["name"]))},
+            "name": self._name,
+            "answer": self._answer,
             "note": self._note,
-            "stats": lambda order: self._totals(self._link(order)),
+            "stats": lambda order: self._totals(self._link(order)) | self._troubles(self._link(order)),
             "ping": lambda order: {},
         }
 
@@ -68,10 +79,15 @@ class Control:
         self._registry.remove(self._link(order))
 
     def _down(self, order: dict[str, Any]) -> None:
-        self._link(order).go_down(order.get("mode", "refused"))
+        self._link(order).go_down(order.get("mode", "refused"), str(order.get("cause", "")))
 
     def _up(self, order: dict[str, Any]) -> None:
         self._link(order).come_up()
+
+    def _reset(self, order: dict[str, Any]) -> None:
+        link = self._link(order)
+        link.go_down("reset", str(order.get("cause", "")))
+        link.come_up()  # nobody could come in between: this process has one thread
 
     def _mark(self, order: dict[str, Any]) -> dict[str, Any]:
         link = self._link(order)
@@ -94,9 +110,38 @@ class Control:
     def _fail_first(self, order: dict[str, Any]) -> None:
         self._link(order).fail_next = max(0, int(order["count"]))
 
+    def _afflict(self, order: dict[str, Any]) -> dict[str, Any]:
+        from backupchaos.links import damage, troubles
+
+        kinds: dict[str, type[troubles.Trouble]] = {**troubles.KINDS, **damage.KINDS}
+        if order["kind"] not in kinds:
+            raise ValueError(f"unknown trouble {order['kind']!r}: one of {', '.join(kinds)}")
+        link = self._link(order)
+        trouble = kinds[order["kind"]](link, str(order["name"]), order)
+        link.ills.afflict(trouble)
+        return trouble.describe()
+
+    def _name(self, order: dict[str, Any]) -> dict[str, Any]:
+        if self._resolver is None:
+            from backupchaos.links.resolver import Resolver
+
+            self._resolver = Resolver(self._registry.loop, self._registry.log, int(order.get("port", 53)))
+        self._resolver.know(str(order["host"]), str(order.get("address", "127.0.0.1")))
+        return {"port": self._resolver.port}
+
+    def _answer(self, order: dict[str, Any]) -> None:
+        if self._resolver is None:
+            raise ValueError("no name is served")
+        mode, cause = str(order.get("mode", "")), str(order.get("cause", ""))
+        self._resolver.answer(mode, float(order.get("delay", 0)), cause)
+
     def _note(self, order: dict[str, Any]) -> None:
         data = {str(key): value for key, value in dict(order.get("data", {})).items()}
         self._registry.log.emit(str(order["ev"]), str(order.get("link", "")), **data)
+
+    @staticmethod
+    def _troubles(link: Tap) -> dict[str, Any]:
+        return {"cause": link.cause, **link.ills.describe()}
 
     @staticmethod
     def _totals(link: Tap) -> dict[str, Any]:
@@ -107,4 +152,5 @@ class Control:
             "accepted": link.accepted,
             "mode": link.mode,
             "stalled": link.stalled,
+            "silenced": sum(bool(conn.silenced) for conn in link.connections.values()),
         }

@@ -7,6 +7,7 @@ belongs to the run alone. *Blackhole*: sockets in SYN_SENT towards the link's po
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from backupchaos.links.tap import Tap
 
 _SYN_SENT = "02"
+_OPEN = (1, 8)
+"""Established, and closed by the other side only."""
 _SYN_INTERVAL = 0.05
 
 
@@ -27,6 +30,33 @@ def attempt_fails() -> int:
 def connecting(ports: set[int]) -> dict[int, set[tuple[int, str]]]:
     """Port -> (source port, inode) of the sockets that wait for an answer from it."""
     found: dict[int, set[tuple[int, str]]] = {port: set() for port in ports}
+    for fields in _table():
+        if fields[3] == _SYN_SENT:
+            port = _port(fields[2])
+            if port in found:
+                found[port].add((_port(fields[1]), fields[9]))
+    return found
+
+
+def far_ends(port: int) -> dict[int, tuple[int, int]]:
+    """Source port -> (TCP state, bytes without acknowledgement) of the sockets that are connected to a port.
+
+    The end of the stream, which TCP counts as a byte, is not counted.
+    """
+    found = {}
+    for fields in _table():
+        if _port(fields[2]) == port:
+            state, waiting = int(fields[3], 16), int(fields[4].partition(":")[0], 16)
+            found[_port(fields[1])] = state, max(0, waiting - (state not in _OPEN))
+    return found
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)
+
+
+def _table() -> Iterator[list[str]]:
+    """The TCP sockets of this network namespace, a list of fields for each."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table, encoding="ascii") as file:
@@ -34,12 +64,7 @@ def connecting(ports: set[int]) -> dict[int, set[tuple[int, str]]]:
         except OSError:
             continue  # a kernel without IPv6
         for line in lines:
-            fields = line.split(None, 10)
-            if fields[3] == _SYN_SENT:
-                port = int(fields[2].rpartition(":")[2], 16)
-                if port in found:
-                    found[port].add((int(fields[1].rpartition(":")[2], 16), fields[9]))
-    return found
+            yield line.split(None, 10)
 
 
 class Refusals:
@@ -59,6 +84,7 @@ class Refusals:
             self._last = attempt_fails()
             self._own = self._registry.own_refusals
         self._links[link.name] = link
+        self._registry.wake()
 
     def end(self, link: Tap) -> dict[str, Any]:
         """The link is about to listen again."""
@@ -82,7 +108,7 @@ class Refusals:
             exact = exact and not registry.attempts.active
             for link in self._links.values():
                 shared: dict[str, Any] = {} if alone else {"shared": sorted(self._links)}
-                link.emit("refused", mode="refused", count=count, exact=exact, **shared)
+                link.emit("refused", mode="refused", count=count, exact=exact, **shared, **link.blame())
         return True
 
 
@@ -121,5 +147,7 @@ class Attempts:
             for name, link in self._links.items():
                 for source in sorted(found[link.port] - self._seen[name]):
                     self._seen[name].add(source)
-                    link.emit("refused", mode="blackhole", count=1, exact=True, peer_port=source[0])
+                    link.emit(
+                        "refused", mode="blackhole", count=1, exact=True, peer_port=source[0], **link.blame()
+                    )
         return True

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from backupchaos.links.connection import Connection
@@ -22,6 +23,14 @@ DIRECT_CHUNK = 1 << 18
 STAGED_CHUNK = 1 << 15
 _PENDING_LIMIT = 1 << 18
 _shared = memoryview(bytearray(DIRECT_CHUNK))
+
+
+class Fuse(NamedTuple):
+    """What happens when so many bytes have passed, before another one does."""
+
+    at: int
+    owner: str
+    blow: Callable[[], None]
 
 
 class Flow:
@@ -36,10 +45,12 @@ class Flow:
         "dst",
         "eof_reached",
         "finished",
+        "fuses",
         "passed",
         "pending",
         "pending_bytes",
         "received",
+        "spoilers",
         "src",
         "src_eof",
         "stages",
@@ -61,6 +72,9 @@ class Flow:
         self.eof_reached = False
         self.finished = False
         self.cut_by = ""
+        self.fuses: tuple[Fuse, ...] = ()
+        self.spoilers: tuple[Any, ...] = ()
+        """Called with each chunk that was read, and its offset in the stream; they may change it."""
         self._reading = False
         self._writing = False
 
@@ -69,7 +83,7 @@ class Flow:
     def update(self) -> None:
         """Watch exactly those sockets that can make progress now."""
         loop = self.conn.loop
-        moving = not self.finished and not self.conn.link.stalled
+        moving = not self.finished and not self.conn.stalled
         read = moving and not self.src_eof and not self.cut_by and self._room()
         if read != self._reading:
             self._reading = read
@@ -108,6 +122,8 @@ class Flow:
             return
         if not self.received:
             self.conn.first_byte(self.direction)
+        for spoil in self.spoilers:
+            spoil(_shared[:count], self.received)
         self.received += count
         if staged:
             self.stages[0].feed(bytes(_shared[:count]), self.conn.loop.time())
@@ -136,7 +152,7 @@ class Flow:
         """Take a chunk that has passed all stages."""
         if self.finished or not data:
             return
-        if self.pending_bytes or self.conn.link.stalled:
+        if self.pending_bytes or self.conn.stalled:
             self._keep(memoryview(data))
         else:
             self._send(memoryview(data))
@@ -161,10 +177,8 @@ class Flow:
         link = self.conn.link
         while True:
             piece = view
-            if link.meter.arms:
-                allowed = link.meter.allowance(self.direction)
-                if allowed is not None and allowed < len(view):
-                    piece = view[:allowed]
+            if link.meter.arms or self.fuses:
+                piece = view[: self._allowed(len(view))]
             try:
                 count = self.dst.send(piece)
             except (BlockingIOError, InterruptedError):
@@ -175,17 +189,26 @@ class Flow:
             self.passed += count
             view = view[count:]
             link.meter.count(self.direction, count, self.conn.number)
+            for fuse in self.fuses:
+                if self.passed >= fuse.at and not self.finished:
+                    fuse.blow()
             if self.finished or not view:
                 return
-            if count < len(piece) or link.stalled:
+            if count < len(piece) or self.conn.stalled:
                 break
         self.pending.appendleft(bytes(view))
         self.pending_bytes += len(view)
         self.update()
 
+    def _allowed(self, wanted: int) -> int:
+        """Bytes that may go before a trigger or a fuse must act."""
+        least = self.conn.link.meter.allowance(self.direction)
+        limits = [fuse.at - self.passed for fuse in self.fuses]
+        return max(1, min([wanted, *limits] if least is None else [wanted, least, *limits]))
+
     def flush(self) -> None:
         """The sink can take more (or the link moves again)."""
-        while self.pending and not self.finished and not self.conn.link.stalled:
+        while self.pending and not self.finished and not self.conn.stalled:
             data = self.pending.popleft()
             self.pending_bytes -= len(data)
             before = self.pending_bytes
@@ -197,7 +220,7 @@ class Flow:
             self._settle()
 
     def _settle(self) -> None:
-        if not self.eof_reached or self.pending or self.finished or self.conn.link.stalled:
+        if not self.eof_reached or self.pending or self.finished or self.conn.stalled:
             return
         if self.cut_by:
             self.conn.close(self.cut_by, drain=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Server = Literal["auto", "embedded", "toxiproxy"]
 Mode = Literal["refused", "reset", "blackhole", "freeze"]
 Stream = Literal["upstream", "downstream"]
+TroubleKind = Literal["cut_after", "flap", "half_open", "loss", "corrupt"]
+NameMode = Literal["", "unknown", "failing", "silent", "slow"]
 
 
 class Links:
@@ -76,11 +78,12 @@ class Links:
         link = Link(self, name)
         self._links[name] = link
         try:
-            reply = self.process.request("create", link=name, upstream=behind)
+            listen, reached = self._sandbox.front()
+            reply = self.process.request("create", link=name, upstream=behind, listen=f"{listen}:0")
         except BaseException:
             del self._links[name]
             raise
-        link.host, link.port = reply["host"], reply["port"]
+        link.host, link.port = reached, reply["port"]
         return link
 
     def __getitem__(self, name: str) -> Link:
@@ -156,18 +159,49 @@ class Link:
     def _order(self, op: str, **arguments: Any) -> dict[str, Any]:
         return self._links.process.request(op, link=self.name, **arguments)
 
-    def down(self, mode: Mode = "refused") -> None:
+    def down(self, mode: Mode = "refused", cause: str = "") -> None:
         """Make the link unreachable until ``up``.
 
         ``refused``: live connections end as if the server was killed, connects get ECONNREFUSED.
         ``reset``: live connections and new ones get RST. ``blackhole``: live connections stall,
-        connects are not answered. ``freeze``: all stall, connects succeed; nothing is lost.
+        connects are not answered. ``freeze``: all stall, connects succeed; nothing is lost. Events that
+        this brings about bear ``cause``.
         """
-        self._order("down", mode=mode)
+        self._order("down", mode=mode, cause=cause)
 
     def up(self) -> None:
         """Undo ``down``; what was stalled moves on."""
         self._order("up")
+
+    def reset(self, cause: str = "") -> None:
+        """Reset the live connections, once; new ones work."""
+        self._order("reset", cause=cause)
+
+    def state(self) -> dict[str, Any]:
+        """What the tap says of itself now: ``mode``, ``cause``, connections ``open`` and ``silenced``, exact
+        totals ``up``, ``down`` and ``accepted``, ``troubles`` as each describes itself, and ``stray_filters``:
+        sockets on which the kernel still drops packets though nothing asks for it."""
+        return self._order("stats")
+
+    def filters_packets(self) -> bool:
+        """Whether the kernel under the tap drops packets when told to."""
+        return bool(self._order("packets")["usable"])
+
+    def afflict(self, kind: TroubleKind, name: str, **arguments: float | None) -> dict[str, Any]:
+        """Bring a trouble into force that acts in the tap; returns how it describes itself.
+
+        ``cut_after`` (bytes, connections), ``flap`` (down, up in seconds), ``half_open``, ``loss`` (share),
+        ``corrupt`` (bits): see ``troubles`` and ``damage``. Its events bear ``name`` as their cause.
+        """
+        return self._order("afflict", kind=kind, name=name, **arguments)
+
+    def relieve(self, name: str) -> bool:
+        """End a trouble; False if there is none of that name."""
+        return bool(self._order("relieve", name=name)["found"])
+
+    def answer_names(self, mode: NameMode, *, delay: float = 0.0, cause: str = "") -> None:
+        """How the sandbox's name server answers from now on; see ``names.give_name``."""
+        self._order("answer", mode=mode, delay=delay, cause=cause)
 
     def fail_first(self, count: int) -> None:
         """Reset the next ``count`` connections, then let all pass."""
@@ -224,6 +258,10 @@ class Link:
         return client.add_toxic(
             self.name, kind, stream, toxicity, name=name, attributes=attributes, note=note
         )
+
+    def toxics(self) -> dict[str, Toxic]:
+        """Name -> toxic, as the server behind the tap says now."""
+        return self._links.client.get_proxy(self.name).toxics()
 
     def _note(self, ev: str, toxic: dict[str, Any]) -> None:
         self._links.note(ev, self.name, toxic=toxic)

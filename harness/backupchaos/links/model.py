@@ -24,6 +24,11 @@ class LinkEvent:
     silence                   seconds without a byte on the link, ended by this connection
     close                     reason, up, down, ms, rst; lost_up, lost_down: read, never passed
     refused                   mode, count, exact; shared: all links that may be meant
+    trouble, relief           trouble: its kind, name and what it says of itself
+    stranded                  count: connections that are half open now
+    lost                      count: packets that the kernel dropped
+    flip                      offset in the stream to the server, bit, was, now
+    name                      name, type, answer, delay: a question to the sandbox's name server
     down, up                  mode / was
     trigger                   arm, dir, bytes, action, up, down
     fault_hit                 by (``down:<mode>``, ``hold``, a toxic), what, first
@@ -32,6 +37,8 @@ class LinkEvent:
     toxic_add, toxic_patch,   toxic: its name, type, stream, toxicity, attributes
     toxic_del
     ========================  =========================================================
+
+    What a fault of the harness brought about bears its name as ``cause``.
     """
 
     seq: int

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
+from socket import socket
 from typing import TYPE_CHECKING, Any
 
 from backupchaos.links import sockets
 from backupchaos.links.connection import Connection
+from backupchaos.links.ills import Ills
 from backupchaos.links.listener import Accepted, Listener
 from backupchaos.links.meter import Meter
 
@@ -23,7 +25,7 @@ class Tap:
     """A link as ``linkd`` sees it; also a *proxy* of the Toxiproxy API.
 
     ``mode`` is ``up`` or one of ``MODES``. ``held`` is set by a trigger. While one of them
-    stalls the link, ``stalled`` names it.
+    stalls the link, ``stalled`` names it. ``cause`` is the name of what ordered the mode.
     """
 
     def __init__(self, registry: Registry, name: str, listen: str, upstream: str) -> None:
@@ -35,6 +37,7 @@ class Tap:
         self.upstream = upstream
         self.enabled = False
         self.mode = "up"
+        self.cause = ""
         self.held = False
         self.stalled = ""
         self.toxics: dict[str, list[Toxic]] = {"upstream": [], "downstream": []}
@@ -46,6 +49,7 @@ class Tap:
         self._accepting = False
         self._sampled_at = 0.0
         self._watched = False
+        self.ills = Ills(self)
 
     # -- events ---------------------------------------------------------------------------------
 
@@ -92,6 +96,7 @@ class Tap:
 
     def destroy(self) -> None:
         """Remove everything of this link."""
+        self.ills.end()
         self.stop("removed")
         self._release_port()
 
@@ -102,7 +107,11 @@ class Tap:
 
     # -- modes ------------------------------------------------------------------------------------
 
-    def go_down(self, mode: str) -> None:
+    def blame(self) -> dict[str, Any]:
+        """What an event that the present mode brings about says of its cause."""
+        return {"cause": self.cause} if self.cause else {}
+
+    def go_down(self, mode: str, cause: str = "") -> None:
         """Make the link unreachable in one of the ``MODES``; a second call changes the mode."""
         if mode not in MODES:
             raise ValueError(f"unknown mode {mode!r}: one of {', '.join(MODES)}")
@@ -110,8 +119,9 @@ class Tap:
             return
         if self.mode != "up":
             self.come_up()
-        self.mode = mode
-        self.emit("down", mode=mode, open=len(self.connections), up=self.meter.up, down=self.meter.down)
+        self.mode, self.cause = mode, cause
+        totals = {"up": self.meter.up, "down": self.meter.down}
+        self.emit("down", mode=mode, open=len(self.connections), **totals, **self.blame())
         if mode == "refused":
             self.registry.refusals.begin(self)
             self.stop("down")
@@ -123,23 +133,27 @@ class Tap:
                 self._admit(accepted)
             self._listener.block()
             self.registry.attempts.begin(self)
+            self.ills.refilter()
         self._restall()
 
     def come_up(self) -> None:
         """Undo ``go_down``. Raises OSError when the port cannot be listened on again."""
-        mode, self.mode = self.mode, "up"
+        mode = self.mode
         if mode == "up":
             return
+        self.mode = "up"
         counted: dict[str, Any] = {}
         if mode == "refused":
             counted = self.registry.refusals.end(self)
             self.start()
         elif mode == "blackhole" and self._listener is not None:
             self.registry.attempts.end(self)
+            self.ills.refilter()
             for accepted in self._listener.unblock():
                 self._admit(accepted)
             self._accept_again()
-        self.emit("up", was=mode, **counted)
+        self.emit("up", was=mode, **counted, **self.blame())
+        self.cause = ""
         self._restall()
 
     def come_up_quietly(self) -> None:
@@ -148,7 +162,7 @@ class Tap:
             self.registry.refusals.end(self)
         elif self.mode == "blackhole":
             self.registry.attempts.end(self)
-        self.mode = "up"
+        self.mode, self.cause = "up", ""
 
     def hold(self) -> None:
         """Stop forwarding on all connections until ``release``; nothing is lost."""
@@ -173,8 +187,13 @@ class Tap:
     def _cut(self, reason: str, *, rst: bool) -> None:
         for conn in list(self.connections.values()):
             if reason == "down":
-                conn.hit(f"down:{self.mode}", "cut")
-            conn.close(reason, rst=rst)
+                conn.hit(f"down:{self.mode}", "cut", **self.blame())
+            conn.close(reason, rst=rst, **self.blame())
+
+    @property
+    def listening(self) -> socket | None:
+        """The listening socket; None while the link refuses."""
+        return self._listener.sock if self._listener else None
 
     # -- accepting --------------------------------------------------------------------------------
 
@@ -213,8 +232,8 @@ class Tap:
             self.emit("open", self.accepted, peer_port=accepted.port)
             conn = Connection(self, self.accepted, accepted.sock, accepted.port)
             self.connections[conn.number] = conn
-            conn.hit(f"down:{self.mode}", "cut")
-            conn.close(reason, rst=True)
+            conn.hit(f"down:{self.mode}", "cut", **self.blame())
+            conn.close(reason, rst=True, **self.blame())
 
     def _admit(self, accepted: Accepted) -> None:
         self.accepted += 1
@@ -223,7 +242,8 @@ class Tap:
         if reject:
             self.fail_next -= reject == "fail_first"
             sockets.close_with_rst(accepted.sock)
-            self.emit("refused", number, mode=reject, count=1, exact=True, peer_port=accepted.port)
+            said = {"mode": reject, "count": 1, "exact": True, "peer_port": accepted.port}
+            self.emit("refused", number, **said, **self.blame())
             return
         self.emit("open", number, peer_port=accepted.port)
         try:
@@ -236,11 +256,12 @@ class Tap:
         conn.dial()
 
     def equip(self, conn: Connection) -> None:
-        """Give a new connection the stages of the link's toxics."""
+        """Give a new connection the stages of the link's toxics, and its troubles."""
         if self.toxics["upstream"] or self.toxics["downstream"]:
             from backupchaos.links.chain import equip
 
             equip(self, conn)
+        self.ills.admit(conn)
 
     def closed(self, conn: Connection, **data: Any) -> None:
         """A connection is over."""
@@ -264,11 +285,14 @@ class Tap:
             self.sample("bytes", up=self.meter.up, down=self.meter.down, open=len(self.connections))
         self._sampled_at = now
         if self._watched:
-            looks = [
-                conn.look() for conn in list(self.connections.values())
-            ]  # all of them, not up to the first
-            self._watched = any(looks)
+            self._watched = self._look()
         return self.meter.moved or self._watched
+
+    def _look(self) -> bool:
+        """Look after everything, not only up to the first that wants another look."""
+        looks = self.ills.look()
+        looks += [conn.look() for conn in list(self.connections.values())]
+        return any(looks)
 
     def describe(self) -> dict[str, Any]:
         """The link as a proxy of the Toxiproxy API."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 
 from backupchaos.commands import Command
 from backupchaos.errors import MissingCapability
+from backupchaos.services.misdeeds import What
 from backupchaos.services.sftp_files import CLIENT_KEY, USER, Credentials
 from backupchaos.targets.base import Location, RepositoryType
 from backupchaos.targets.interpreter import python_command
@@ -21,6 +23,8 @@ class AsyncsshService:
 
     kind: RepositoryType = "sftp"
     name = "asyncssh"
+    can: frozenset[What] = frozenset({"errors", "slow", "credentials"})
+    """Not ``throttle``: in SFTP nothing can be said that means "come back later"."""
 
     def __init__(self) -> None:
         self._credentials = Credentials()
@@ -42,6 +46,10 @@ class AsyncsshService:
         """The server program; its password is in a file below ``state``."""
         arguments = ("--directory", directory, "--state", state, "--port", str(port))
         return python_command("backupchaos.services.sftpd", arguments, secrets=(self._credentials.password,))
+
+    def obeying(self, command: Command, seed: int) -> Command:
+        """The same server with a control descriptor."""
+        return replace(command, argv=(*command.argv, "--obey", str(seed)))
 
     def greeting(self) -> bytes | None:
         """SSH servers speak first."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from backupchaos.commands import Command
+from backupchaos.services.misdeeds import What
 from backupchaos.targets.base import Location, RepositoryType
 
 
@@ -30,3 +31,22 @@ class Service(Protocol):
 
     def location(self, port: int) -> Location:
         """How a client reaches it through ``127.0.0.1:port`` (the link's port)."""
+
+
+@runtime_checkable
+class Obedient(Protocol):
+    """A service that can be told to answer wrongly; HTTP servers need not be, a gate does it for them."""
+
+    can: frozenset[What]
+    """What it can do."""
+
+    def obeying(self, command: Command, seed: int) -> Command:
+        """``command`` so that the server takes orders on descriptor 3 and tells events on 4 (``orders``)."""
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A service that may lose what it has acknowledged, or leave its own rubbish, when it is killed."""
+
+    forgets: str
+    """What it loses, in words; empty for nothing. A tool must not be blamed for that."""

@@ -23,7 +23,9 @@ from typing import cast
 
 import asyncssh
 
+from backupchaos.services.misdeeds import Misdeeds
 from backupchaos.services.sftp_files import AUTHORIZED_KEYS, HOST_KEY, PASSWORD, USER
+from backupchaos.services.sftp_misbehaving import Doorman, misbehaving, obeying
 
 PASSWORD_VARIABLE = "BACKUPCHAOS_SFTPD_PASSWORD"  # noqa: S105 - the name of a variable
 _GREETING_VERSION = "backupchaos"
@@ -90,12 +92,29 @@ class RootedSFTPServer(asyncssh.SFTPServer):
 class _OneUser(asyncssh.SSHServer):
     """Lets in the one user, by password or by the key of ``authorized_keys``."""
 
-    def __init__(self, password: str) -> None:
+    def __init__(self, password: str, doorman: Doorman | None) -> None:
         self._password = password.encode()
+        self._doorman = doorman
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Remember who is here, where it may matter."""
+        self._connection = conn
+        if self._doorman is not None:
+            self._doorman.came(conn)
 
     def begin_auth(self, username: str) -> bool:
-        """Everybody must authenticate."""
+        """Everybody must authenticate; once credentials have expired no key is a known one."""
+        if self._expired:
+            self._connection.set_authorized_keys(None)
         return True
+
+    @property
+    def _expired(self) -> bool:
+        return self._doorman is not None and self._doorman.expired
+
+    def public_key_auth_supported(self) -> bool:
+        """Keys are asked for also when none is accepted any more: servers do not change their methods then."""
+        return self._expired
 
     def password_auth_supported(self) -> bool:
         """Passwords are accepted."""
@@ -103,26 +122,37 @@ class _OneUser(asyncssh.SSHServer):
 
     def validate_password(self, username: str, password: str) -> bool:
         """Compare in constant time."""
+        if self._doorman is not None and self._doorman.refuses("password"):
+            return False
         same = secrets.compare_digest(password.encode(), self._password)
         return same and username == USER
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """No key but those of ``authorized_keys``, which asyncssh checks by itself."""
+        if self._doorman is not None:
+            self._doorman.refuses("publickey")
         return False
 
 
-async def serve(directory: str, state: str, port: int, password: str) -> asyncssh.SSHAcceptor:
-    """Listen on 127.0.0.1:``port`` (0: any). Raises OSError if the port is taken or a key unreadable."""
+async def serve(
+    directory: str, state: str, port: int, password: str, misdeeds: Misdeeds | None = None
+) -> asyncssh.SSHAcceptor:
+    """Listen on 127.0.0.1:``port`` (0: any). Raises OSError if the port is taken or a key unreadable.
+
+    With ``misdeeds`` it does what they say with each login and each request.
+    """
     root = os.fsencode(os.path.realpath(directory))
     keys = posixpath.join(state, AUTHORIZED_KEYS)
+    doorman = Doorman(misdeeds) if misdeeds is not None else None
+    server = misbehaving(RootedSFTPServer, misdeeds) if misdeeds is not None else RootedSFTPServer
     return await asyncssh.listen(
         "127.0.0.1",
         port,
         config=None,
-        server_factory=lambda: _OneUser(password),
+        server_factory=lambda: _OneUser(password, doorman),
         server_host_keys=[posixpath.join(state, HOST_KEY)],
         authorized_client_keys=keys if os.path.exists(keys) else None,
-        sftp_factory=lambda channel: RootedSFTPServer(channel, chroot=root),
+        sftp_factory=lambda channel: server(channel, chroot=root),
         server_version=_GREETING_VERSION,
         compression_algs=None,
         agent_forwarding=False,
@@ -140,6 +170,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--directory", required=True, help="what clients see as /")
     parser.add_argument("--state", required=True, help="where the keys and the password are")
     parser.add_argument("--port", required=True, type=int, help="on 127.0.0.1; 0 takes any free one")
+    parser.add_argument("--obey", type=int, metavar="SEED", help="take orders on descriptor 3, tell on 4")
     arguments = parser.parse_args(argv)
     for name in ("directory", "state"):
         if not os.path.isdir(getattr(arguments, name)):
@@ -148,7 +179,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def _forever(arguments: argparse.Namespace, password: str) -> None:
-    acceptor = await serve(arguments.directory, arguments.state, arguments.port, password)
+    misdeeds, ready = obeying(arguments.obey) if arguments.obey is not None else (None, None)
+    acceptor = await serve(arguments.directory, arguments.state, arguments.port, password, misdeeds)
+    if ready is not None:
+        ready(acceptor.get_port())
     print(f"sftpd: listening on 127.0.0.1:{acceptor.get_port()}", file=sys.stderr, flush=True)  # noqa: T201
     await acceptor.wait_closed()
 
