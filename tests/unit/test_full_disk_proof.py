@@ -9,7 +9,7 @@ import pytest
 from backupchaos.faults.base import Ground
 from backupchaos.faults.storage import Full
 from backupchaos.history import History
-from backupchaos.model.faults import DiskFull
+from backupchaos.model.faults.storage import DiskFull
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,5 @@ def test_only_the_kernels_words_in_time_prove_a_full_disk(text: str, at: float, 
     history.append("log", at=at, job="fault", text=text)
     ground = Ground(sandbox=cast("Any", None), history=history, seed=1, source="", repository="")
     fault = Full("full", DiskFull(place="repository"), ground)
-    fault.applied_at, fault.undone_at = 10.0, 15.0
+    fault.windows = [(10.0, 15.0)]
     assert bool(fault.bite()) is proves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backupchaos.checks.beside import beside
 from backupchaos.checks.case import JOB, Case
 from backupchaos.checks.laws import LAWS, describe_restore
 from backupchaos.checks.rows import row
@@ -18,7 +19,7 @@ ORDER = (Verdict.INVALID, Verdict.FAIL, Verdict.UNVERIFIED)
 def evaluate(case: Case) -> list[CheckResult]:
     """Every row. A check that crashes gives an ``unverified`` row, never silence."""
     rows: list[CheckResult] = list(_fault_rows(case))
-    for check in (*LAWS, *TABLE):
+    for check in (*LAWS, beside, *TABLE):
         try:
             rows += check(case)
         except Exception as error:

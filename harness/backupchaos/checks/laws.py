@@ -257,6 +257,7 @@ def clean(case: Case) -> list[CheckResult]:
     found: list[str] = []
     for event in case.of("residue"):
         found += [f"process {p}" for p in event.get("processes", ())]
+        found += [f"on the server: {text}" for text in event.get("server", ())]
         found += [f"{f}" for f in event.get("files", ())]
     if not case.of("residue"):
         return [row("clean", "nothing is left behind", "nothing", "no scan was made", None, law="clean")]

@@ -11,6 +11,7 @@ from backupchaos.model.expectations import TRANSITIONS
 from backupchaos.model.patterns import matches
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import CheckResult, Evidence, Retry
+from backupchaos.trees.spelling import spellings
 from backupchaos.units import format_duration, format_range
 
 LAW = "as_declared"
@@ -161,7 +162,8 @@ def retries(case: Case) -> list[CheckResult]:
 
 def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
     """A job that says it retries over a broken link must be seen knocking."""
-    cut = any(fault.kind in {"network.down", "network.reset"} for fault in case.scenario.faults.values())
+    kinds = {"network.down", "network.reset", "service.kill"}
+    cut = any(fault.kind in kinds for fault in case.scenario.faults.values())
     claimed = [retry for retry in seen if retry.source == "log"]
     if not cut or not claimed or not case.of("link"):
         return []
@@ -222,7 +224,7 @@ def duration(case: Case) -> list[CheckResult]:
 def log(case: Case) -> list[CheckResult]:
     """Declared log records, and the fields every record of this target promises."""
     rows: list[CheckResult] = []
-    names = [path.rsplit("/", 1)[-1] for path in case.faulted_paths()]
+    names = [name for path in case.faulted_paths() for name in spellings(path)]
     for number, want in enumerate(case.scenario.expect.log, 1):
         hits = [
             event
@@ -279,8 +281,54 @@ def tool_check(case: Case) -> list[CheckResult]:
         return []
     passed = event["returncode"] == 0
     observed = f"exit {event['returncode']}" + (f": {event['words']}" if event.get("words") else "")
-    title = "the tool's own check"
-    return [row("check", title, f"it {want}", observed, passed is (want == "passes"), law=LAW)]
+    title, holds = "the tool's own check", passed is (want == "passes")
+    if passed and not holds and _whole(case):
+        # A job that still has the data may store again what was damaged: then there is nothing to find.
+        holds, observed = True, "exit 0, and everything restores: the damage was repaired, or nobody needs it"
+    expected = "it passes" if want == "passes" else "it fails, unless everything restores"
+    return [row("check", title, expected, observed, holds, law=LAW)]
 
 
-TABLE = (outcome, states, retries, duration, log, tool_check)
+def _whole(case: Case) -> bool:
+    """Every restore was made and is equal, the one of the older snapshot among them."""
+    found = [case.restore(which) for which in ("newest", "unclaimed", "mirror", "older", "recovered")]
+    made = [restore for restore in found if restore is not None]
+    return bool(made) and all(restore.equal for restore in made)
+
+
+def silence(case: Case) -> list[CheckResult]:
+    """The longest time without output and without progress."""
+    limit, job = case.scenario.expect.silent, case.job()
+    if limit is None:
+        return []
+    longest = None if job is None else job.silent_for
+    return [
+        row(
+            "silent",
+            "longest silence",
+            f"at most {format_duration(limit)}",
+            "not measured" if longest is None else f"{longest:.2f} s",
+            None if longest is None else longest <= limit,
+            law=LAW,
+        )
+    ]
+
+
+def under_fault(case: Case) -> list[CheckResult]:
+    """What the tool's other commands did while the fault was in force."""
+    seen = {event["tool"]: event for event in case.of("under_fault")}
+    rows = []
+    for tool, want in case.scenario.expect.under_fault.items():
+        event = seen.get(tool)
+        if want == "any":
+            continue
+        works = None if event is None else event["works"]
+        observed = "not tried" if event is None else event["words"] or ("works" if works else "fails")
+        reason = "" if works is not None else observed
+        holds = None if works is None else works is (want == "works")
+        title = f"{tool} while the fault lasts"
+        rows.append(row(f"under_fault.{tool}", title, f"it {want}", observed, holds, law=LAW, reason=reason))
+    return rows
+
+
+TABLE = (outcome, states, retries, duration, silence, log, tool_check, under_fault)

@@ -93,6 +93,9 @@ class Attempt:
             source=world.path(Place.SOURCE),
             repository=world.path(Place.REPOSITORY),
             link=world.link,
+            means=world,
+            target=self.target,
+            workspace=world.workspace,
         )
         phases = Phases(world, self.target, self.scenario, self.options.seed, ground)
         try:

@@ -19,7 +19,7 @@ class Injector:
     def apply(self, fault: Fault[Any]) -> None:
         """Apply and verify; raises ``HarnessBroken`` if the fault is not in force then."""
         self._record(fault, "applying")
-        fault.applied_at = self._history.now()
+        fault.begin(self._history.now())
         try:
             detail = fault.apply()
             fault.verify()
@@ -27,13 +27,11 @@ class Injector:
             self._record(fault, "failed", str(error))
             raise HarnessBroken(f"fault {fault.name} could not be applied: {error}") from error
         self._record(fault, "applied", detail)
-        if fault.spec.instant:
-            fault.undone_at = fault.applied_at
 
     def undo(self, fault: Fault[Any]) -> None:
         """Undo and verify; a failure is remembered, not raised."""
         self._record(fault, "undoing")
-        fault.undone_at = self._history.now()
+        fault.end(self._history.now())
         try:
             fault.undo()
             fault.verify_undone()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from backupchaos.commands import Command
 from backupchaos.engine.injector import Injector
 from backupchaos.engine.loop import OutputPipe
 from backupchaos.engine.observers import JobObserver
 from backupchaos.engine.schedule import Facts, Schedule
+from backupchaos.engine.shaping import shaped
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place, SyscallRule
 from backupchaos.errors import HarnessBroken
-from backupchaos.faults.base import Fault, Ground
+from backupchaos.faults.base import Fault, Ground, JobShape
+from backupchaos.faults.files import literal
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import JobResult
 from backupchaos.targets.base import Target
@@ -38,7 +41,7 @@ class JobRun:
         *,
         faults: Mapping[str, Fault[Any]] | None = None,
         expected_bytes: int = 1,
-        drop_dac: bool = False,
+        afterwards: Callable[[JobResult], None] | None = None,
     ) -> None:
         self._world = world
         self._target = target
@@ -47,7 +50,7 @@ class JobRun:
         self._ground = ground
         self._faults = dict(faults or {})
         self._schedule = Schedule({name: fault.spec for name, fault in self._faults.items()}, expected_bytes)
-        self._drop_dac = drop_dac
+        self._afterwards = afterwards
         self._facts = Facts()
         self._observer = JobObserver(world.history, target, world.profile, job, self._facts)
         self._pid: int | None = None
@@ -57,6 +60,7 @@ class JobRun:
         self._armed: int | None = None
         self._key = ""
         self._local_hold: int | None = None
+        self._applying = self._let_go_later = False
         self._injector = Injector(world.history)
 
     @property
@@ -72,13 +76,14 @@ class JobRun:
         Raises ``HarnessBroken`` if a fault could not be brought into force or taken away.
         """
         world, history = self._world, self._world.history
-        command = self._target.backup(world.workspace)
+        command = self._command()
         out = OutputPipe(
             world.loop, lambda text: self._observer.line("stdout", text), command.secrets, head=65536
         )
         err = OutputPipe(
             world.loop, lambda text: self._observer.line("stderr", text), command.secrets, head=65536
         )
+        self._supervise_server()
         stop = [world.on_sandbox(self._on_sandbox), world.on_link(self._on_link)]
         self._measure_start()
         self._observer.state("PENDING")
@@ -86,7 +91,8 @@ class JobRun:
         try:
             self._step()
             self._arm_progress()
-            pid = world.spawn(command, "target", out, err, rules=self._rules(), drop_dac=self._drop_dac)
+            command, shape = shaped(command, self._shapes())
+            pid = world.spawn(command, "target", out, err, rules=self._rules(), **shape)
             self._pid = self._ground.job_pid = pid
             started = time.monotonic()
             self._start = started
@@ -106,7 +112,15 @@ class JobRun:
                     break
             world.finish_output(out, err)
             world.poll_links()
-            return self._ended(pid, timed_out, hung, started)
+            self._facts.exited = True
+            self._step()
+            result = self._ended(pid, timed_out, hung, started)
+            if self._afterwards is not None:
+                self._let_go()
+                while stop:  # what others do from here on is not the job's doing
+                    stop.pop()()
+                self._afterwards(result)
+            return result
         finally:
             try:
                 self._heal()
@@ -115,6 +129,19 @@ class JobRun:
                     cancel()
                 out.close()
                 err.close()
+
+    def _command(self) -> Command:
+        work = self._world.workspace
+        for fault in self._faults.values():
+            work = fault.workspace(work)
+        command = self._target.backup(work)
+        for fault in self._faults.values():
+            command = fault.command(command)
+        return command
+
+    def _shapes(self) -> list[JobShape]:
+        found = [fault.shape() for fault in self._faults.values()]
+        return [shape for shape in found if shape is not None]
 
     def _ended(self, pid: int, timed_out: bool, hung: bool, started: float) -> JobResult:
         code, ended = self._world.exits[pid]
@@ -213,6 +240,7 @@ class JobRun:
 
     def _rules(self) -> list[SyscallRule]:
         rules = [rule for fault in self._faults.values() for rule in fault.rules()]
+        rules += self._call_rules()
         if self._local_hold is not None:
             rules.append(
                 SyscallRule(
@@ -227,6 +255,27 @@ class JobRun:
                 )
             )
         return rules
+
+    def _call_rules(self) -> list[SyscallRule]:
+        return [
+            SyscallRule(
+                name,
+                (point.name,),
+                (f"{literal(self._world.path(Place(point.place)))}/**",),
+                "hold",
+                skip=point.nth - 1,
+                times=1,
+                armed=True,
+            )
+            for name, point in self._schedule.call_points().items()
+        ]
+
+    def _supervise_server(self) -> None:
+        """The calls on a remote repository are the server's."""
+        points = self._schedule.call_points()
+        remote = [r for r in self._call_rules() if points[r.name].place == "repository"]
+        if remote and self._world.link is not None:
+            self._world.supervise_service(remote)
 
     def _arm_progress(self) -> None:
         threshold = self._schedule.threshold(self._facts)
@@ -245,7 +294,8 @@ class JobRun:
             self._look()
             self._step()
             self._let_go()
-            self._arm_progress()
+            if not self._applying:
+                self._arm_progress()
 
     def _on_sandbox(self, event: Any) -> None:
         self._observer.on_sandbox(event)
@@ -254,10 +304,16 @@ class JobRun:
             self._look()
             self._step()
             self._let_go()
+        elif event.kind == "syscall" and event.data.get("rule") in self._schedule.call_points():
+            self._facts.calls.add(event.data["rule"])
+            self._look()
+            self._step()
+            self._world.sandbox.release(event.data["rule"])
 
     def _let_go(self) -> None:
-        """Nothing may stay stopped by us."""
-        if self._armed is None:
+        """Nothing may stay stopped by us, except while a fault is being applied that waits for somebody."""
+        self._let_go_later = self._applying
+        if self._armed is None or self._applying:
             return
         if self._world.link is not None:
             self._world.link.disarm(self._key)
@@ -278,15 +334,24 @@ class JobRun:
         self._facts.lines.clear()
 
     def _apply(self, fault: Fault[Any]) -> None:
+        self._applying = True
         try:
             self._injector.apply(fault)
         except HarnessBroken:
-            self._let_go()
+            self._let_go_later = True
             raise
+        finally:
+            self._applying = False
+            if self._let_go_later:  # the job came to its trigger while the fault was waiting for somebody
+                self._let_go()
+                self._arm_progress()
 
     def _heal(self) -> None:
         """Undo what is still in force, the newest first, each even if another failed."""
         self._let_go()
+        for name in self._schedule.call_points():  # a server outlives the job, and must not be stopped later
+            self._world.sandbox.arm(name, False)
         self._facts.ended = True
         for action in reversed(self._schedule.step(self._facts)):
-            self._injector.undo(self._faults[action.name])
+            if not self._faults[action.name].spec.outlasts:
+                self._injector.undo(self._faults[action.name])

@@ -26,7 +26,7 @@ class Loop:
         """Stop watching ``fd``; fine if it is not watched."""
         try:
             self._selector.unregister(fd)
-        except KeyError:
+        except (KeyError, ValueError):  # the latter for the -1 of what is closed
             pass
 
     def pump(self, timeout: float) -> bool:

@@ -5,6 +5,7 @@ Three independent witnesses feed the same history. Nothing is guessed: a retry h
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -123,7 +124,8 @@ class JobObserver:
         """A connection attempt after an interruption is a retry that no log can invent."""
         if event.ev in {"bytes", "first_byte"}:
             return
-        if event.ev == "down" or (event.ev == "close" and "down" in str(event.data.get("reason", ""))):
+        cut = event.ev == "close" and ("down" in str(event.data.get("reason", "")) or "cause" in event.data)
+        if cut or event.ev in {"down", "stranded"}:
             self._interrupted = True
         if event.ev not in {"open", "refused"} or not self._interrupted:
             return
@@ -133,10 +135,12 @@ class JobObserver:
         self._last_knock = event.t
 
     def on_sandbox(self, event: SandboxEvent) -> None:
-        """A second refused open of the same file is a retry of that file."""
+        """A second refused open of the same file is a retry of that file; the next write or sync of it is none."""
         if event.kind != "syscall" or event.data.get("action") != "errno":
             return
         self.activity()
+        if re.search(r"read|write|sync|send|copy|splice|truncate|fallocate", str(event.data.get("call"))):
+            return
         key = (str(event.data.get("rule")), str(event.data.get("path")))
         if key in self._refused_paths:
             self.retry("syscall", f"{event.data.get('call')} of {event.data.get('path')} refused again")

@@ -37,3 +37,5 @@ class RunOptions:
     reproduce: str = ""
     progress: Callable[[Event], None] | None = None
     control_cache: dict[str, bool] = field(default_factory=dict)
+    allow: frozenset[str] = frozenset()
+    """What the user repeated of the scenario's ``allow``; without it the run is refused."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from backupchaos.commands import Completed
+from backupchaos.engine.moved import Moved, View
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken, UsageProblem
+from backupchaos.faults.base import Leniency
 from backupchaos.results import RestoreResult
 from backupchaos.targets.base import Target
-from backupchaos.trees import Aspect, Comparison, Entry, ManifestReader, compare, compare_either
-from backupchaos.trees.entry import to_bytes, to_text
+from backupchaos.trees import Aspect, Comparison, ManifestReader, compare, compare_either
+from backupchaos.trees.entry import EntryType, to_bytes, to_text
 
 SHOWN = 20
 ABSENT = (Place.SOURCE, Place.CACHE, Place.TEMP)
@@ -38,11 +39,6 @@ class Manifest:
         """Where it can be read."""
         return f"/proc/self/fd/{self._fd}"
 
-    def without(self, paths: Iterable[str]) -> Iterator[Entry]:
-        """The entries, leaving out these paths (relative, as text)."""
-        left_out = {to_bytes(path) for path in paths}
-        return (entry for entry in ManifestReader(self.path) if entry.path not in left_out)
-
     def close(self) -> None:
         """Give the memory back."""
         if self._fd >= 0:
@@ -57,6 +53,13 @@ class Oracle:
         self._world = world
         self._target = target
         self._manifests: dict[str, Manifest] = {}
+        self._kept: dict[str, int] = {}
+        self._moved: Moved | None = None
+
+    def files(self, which: str) -> list[str]:
+        """The regular files of a manifest, as relative paths."""
+        reader = ManifestReader(self._manifests[which].path)
+        return [to_text(entry.path) for entry in reader if entry.type is EntryType.FILE]
 
     def scan(self, which: str, path: str) -> Manifest:
         """Take a manifest of a directory inside; recorded in the history."""
@@ -88,6 +91,30 @@ class Oracle:
     def __getitem__(self, which: str) -> Manifest:
         return self._manifests[which]
 
+    def source_changed(self, leniency: Mapping[str, Leniency]) -> None:
+        """The source changed under the job: scan it as M3, and keep the contents that will be gone.
+
+        To be called while the changes are there. Once they are taken back, ``restore`` can judge by it.
+        """
+        self.scan("M3", self._world.path(Place.SOURCE))
+        for path in (path for path, how in leniency.items() if how == "prefix"):
+            fd = os.memfd_create("M3 content")
+            self._kept[path] = fd
+            self._world.sandbox.call("set_aside", fds=(fd,), path=self._in_source(path))
+        self._moved = Moved(leniency, self["M2"].path, self["M3"].path, self._begins)
+        words = [f"{path} ({how})" for path, how in list(leniency.items())[:SHOWN]]
+        self._world.history.append("source.leniency", paths=words)
+
+    def _begins(self, path: str, of_after: bool, length: int) -> str:
+        """What a version of a file begins with: that of after was kept, that of before is the source again."""
+        call = self._world.sandbox.call
+        if of_after:
+            return str(call("prefix_digest", fds=(self._kept[path],), length=length))
+        return str(call("prefix_digest", length=length, path=self._in_source(path)))
+
+    def _in_source(self, path: str) -> str:
+        return f"{self._world.path(Place.SOURCE)}/{path}"
+
     def restore(
         self,
         which: str,
@@ -96,12 +123,14 @@ class Oracle:
         *,
         also: Manifest | None = None,
         excused: Iterable[str] = (),
+        moved: bool = False,
         timeout: float,
     ) -> RestoreResult:
         """Restore a snapshot into the emptied restore volume and compare it.
 
         With ``also`` each path may be in either manifest's version. ``excused`` paths are left out on
-        both sides: the job said that it could not read them.
+        both sides: the job said that it could not read them. With ``moved`` the paths that changed under the
+        job are judged as ``engine.moved`` says; then ``against`` must be M2.
         """
         world = self._world
         world.sandbox.call("remove_tree", path=world.path(Place.RESTORE))
@@ -113,7 +142,7 @@ class Oracle:
             )
         finally:
             world.sandbox.conceal(ABSENT, False)
-        comparison = self._compare(which, against, also, tuple(excused), done)
+        comparison = self._compare(which, against, also, tuple(excused), self._moved if moved else None)
         world.sandbox.call("remove_tree", path=world.path(Place.RESTORE))
         if comparison.vacuous and against.entries:
             return self.not_restored(which, snapshot, "nothing could be compared in the aspects promised")
@@ -140,8 +169,37 @@ class Oracle:
         return result
 
     def _compare(
-        self, which: str, against: Manifest, also: Manifest | None, excused: tuple[str, ...], done: Completed
+        self,
+        which: str,
+        against: Manifest,
+        also: Manifest | None,
+        excused: tuple[str, ...],
+        moved: Moved | None,
     ) -> Comparison:
+        actual = self._scan_restored(which)
+        profile = self._world.profile
+        aspects = frozenset(map(Aspect, profile.aspects))
+        granularity = profile.mtime_granularity_ns
+        if excused:
+            # A directory that an excused path lies in may have another time.
+            aspects -= {Aspect.ROOT, Aspect.DIR_MTIME}
+        if moved is not None:
+            return moved.compare(
+                actual.path,
+                aspects,
+                SHOWN,
+                granularity=granularity,
+                old=also.path if also is not None else None,
+                excused=frozenset(map(to_bytes, excused)),
+            )
+        expected, found = (View.without(manifest.path, excused) for manifest in (against, actual))
+        if also is None:
+            return compare(expected, found, aspects, SHOWN, mtime_granularity_ns=granularity)
+        aspects -= {Aspect.HARDLINKS, Aspect.ROOT}
+        old = View.without(also.path, excused)
+        return compare_either(old, expected, found, aspects, SHOWN, mtime_granularity_ns=granularity)
+
+    def _scan_restored(self, which: str) -> Manifest:
         root = os.path.normpath(self._target.restored_root(self._world.workspace))
         below = self._world.path(Place.RESTORE)
         if root != below and not root.startswith(below + "/"):
@@ -151,26 +209,7 @@ class Oracle:
         if not _exists(self._world, root):
             # Nothing at all came back; an empty tree is what it amounts to.
             root = self._world.path(Place.RESTORE)
-        actual = self.scan(f"restore.{which}", root)
-        profile = self._world.profile
-        aspects = set(profile.aspects)
-        granularity = profile.mtime_granularity_ns
-        if also is not None:
-            aspects -= {Aspect.HARDLINKS, Aspect.ROOT}
-            return compare_either(
-                also.path, against.path, actual.path, aspects, SHOWN, mtime_granularity_ns=granularity
-            )
-        if excused:
-            # A directory that an excused path lies in may have another time.
-            aspects -= {Aspect.ROOT, Aspect.DIR_MTIME}
-            return compare(
-                against.without(excused),
-                actual.without(excused),
-                aspects,
-                SHOWN,
-                mtime_granularity_ns=granularity,
-            )
-        return compare(against.path, actual.path, aspects, SHOWN, mtime_granularity_ns=granularity)
+        return self.scan(f"restore.{which}", root)
 
     def not_restored(self, which: str, snapshot: str | None, reason: str) -> RestoreResult:
         """Record that a restore could not be made, and why."""
@@ -193,7 +232,7 @@ class Oracle:
         """Every file name in the source, before and after the change; a copy of one is no leftover."""
         return frozenset(
             to_text(entry.path.rsplit(b"/", 1)[-1])
-            for which in ("M1", "M2")
+            for which in ("M1", "M2", "M3")
             if which in self._manifests
             for entry in ManifestReader(self._manifests[which].path)
         )
@@ -203,6 +242,9 @@ class Oracle:
         for manifest in self._manifests.values():
             manifest.close()
         self._manifests.clear()
+        for fd in self._kept.values():
+            os.close(fd)
+        self._kept.clear()
 
 
 def _exists(world: World, path: str) -> bool:

@@ -6,17 +6,24 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from backupchaos.engine.beside import another_backup
+from backupchaos.engine.beside import judge as judge_both
+from backupchaos.engine.injector import Injector
 from backupchaos.engine.jobs import JobRun
 from backupchaos.engine.leftovers import end_leftovers
 from backupchaos.engine.oracle import Oracle
+from backupchaos.engine.own_states import OwnStates
+from backupchaos.engine.serverside import ServerSide
+from backupchaos.engine.streams import StreamOracle
+from backupchaos.engine.under_fault import need_tools, try_tools
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Ground
+from backupchaos.faults.files_told import named_in_full, told_of
 from backupchaos.faults.registry import make_fault
-from backupchaos.model.expectations import TRANSITIONS
 from backupchaos.model.scenario import Scenario
-from backupchaos.results import JobResult
+from backupchaos.results import JobResult, RestoreResult
 from backupchaos.targets.base import Target
 
 TEMPORARY = re.compile(
@@ -59,19 +66,22 @@ class Phases:
             done = self.world.run(command, what="init")
             if not done.ok:
                 raise ControlFailed(
-                    f"creating the repository failed (exit {done.returncode}): {_last_words(done)}"
+                    f"creating the repository failed (exit {done.returncode}): {self.last_words(done)}"
                 )
 
     def make_faults(self) -> None:
         """Bind the scenario's faults to mechanisms; raises ``MissingCapability``."""
+        need_tools(self)
         self.faults = {
             name: make_fault(name, spec, self.ground) for name, spec in self.scenario.faults.items()
         }
 
-    @property
-    def drop_dac(self) -> bool:
-        """All jobs of a run have the same capabilities, or the control would prove nothing."""
-        return any(fault.drop_dac for fault in self.faults.values())
+        # All jobs of a run have the same privileges, or the control would prove nothing.
+        users = [fault.user for fault in self.faults.values() if fault.user is not None]
+        self.world.privileges = (
+            any(fault.drop_dac for fault in self.faults.values()),
+            users[0] if users else None,
+        )
 
     def control(self, *, restore: bool) -> None:
         """Job 1 without a fault: it must succeed, and restore to M1."""
@@ -105,7 +115,7 @@ class Phases:
         done = self.world.run(command, what="check of the control", timeout=TOOL_TIMEOUT)
         if not done.ok:
             raise ControlFailed(
-                f"the tool's own check fails on a sound repository (exit {done.returncode}): {_last_words(done)}"
+                f"the tool's own check fails on a sound repository (exit {done.returncode}): {self.last_words(done)}"
             )
 
     def change(self) -> None:
@@ -142,14 +152,23 @@ class Phases:
             self.world.history.append(
                 "cause", name=fault.name, pattern=fault.cause_pattern(), paths=list(fault.paths())
             )
+        server = ServerSide(self.world)
+        states = OwnStates(self.world, self.target)
+        states.remember()
         run = self._job("fault", self.faults)
         job = run.run()
         if run.failures:
             raise HarnessBroken("; ".join(run.failures))
         self.oracle.source_moved("M2", self.world.path(Place.SOURCE), "the job")
-        self._ask_states("fault")
+        states.report("fault")
+        left = end_leftovers(self.world)
+        cut = any(fault.spec.layer in {"network", "service"} for fault in self.faults.values())
         self.world.history.append(
-            "residue", when="after the job", processes=end_leftovers(self.world), files=[]
+            "residue",
+            when="after the job",
+            processes=left,
+            server=server.left(connections=not cut),
+            files=[],
         )
         return job
 
@@ -162,58 +181,89 @@ class Phases:
             self.ground,
             faults=faults,
             expected_bytes=self.new_bytes,
-            drop_dac=self.drop_dac,
+            afterwards=self._after_job if faults else None,
         )
 
-    def _ask_states(self, job: str) -> None:
-        """A target that keeps its own job state is asked for it."""
-        command = self.target.states(self.world.workspace)
-        if command is None:
-            return
-        done = self.world.run(command, what="states")
-        try:
-            changes = self.target.parse_states(done)
-        except ValueError as error:
-            self.world.history.append("note", text=f"the job's states were not understood: {error}")
-            return
-        import time
-
-        offset = time.time() - self.world.history.now()
-        for state, when in changes:
-            self.world.history.append(
-                "state",
-                job=job,
-                state=state if state in TRANSITIONS else str(state)[:40],
-                source="job",
-                entered=round(when - offset, 3),
-            )
+    def _after_job(self, job: JobResult) -> None:
+        """While the faults are still in force: the source as the job left it behind, and the tool's other commands."""
+        for fault in self.faults.values():
+            fault.after_job()
+        changed = {path: how for fault in self.faults.values() for path, how in fault.changed().items()}
+        if changed:
+            self.oracle.source_changed(changed)
+        try_tools(self)
 
     # -- verify what was claimed, recover, verify the rest -------------------------------------
 
     def verify_claim(self, job: JobResult, claims_success: bool) -> None:
-        """Restore what job 2 claims, before any other job can cover it up."""
+        """Restore what job 2 claims, before any other job can cover it up.
+
+        Where files changed under the job, each restore takes the changes into account (``engine.moved``).
+        """
         oracle, profile = self.oracle, self.world.profile
+        claims = claims_success or job.outcome == "partial"
+        if not claims:
+            self.end_lasting()
         after = self.snapshots("after")
         self.listed = after
-        fresh = [name for name in after if name not in self.first]
-        claims = claims_success or job.outcome == "partial"
-        excused = [] if claims_success else [p for fault in self.faults.values() for p in fault.paths()]
+        # In a repository that is not the one of before, another snapshot may have the same name.
+        fresh = [name for name in after if name not in self.first or self._lasting()]
+        excused = [] if claims_success else self._named(partial=job.outcome == "partial")
+
+        def restore(which: str, name: str, **how: Any) -> RestoreResult:
+            return oracle.restore(which, name, oracle["M2"], moved=True, timeout=TOOL_TIMEOUT, **how)
+
+        stream = next((fault.stream for fault in self.faults.values() if fault.stream is not None), None)
+        if stream is not None:
+            names = fresh if profile.history else ["latest"] if claims else []
+            StreamOracle(self.world, self.target, stream).verify(oracle, names, claims, self.list_problem)
+            return
         if not profile.history:
             if claims:
-                oracle.restore("newest", "latest", oracle["M2"], excused=excused, timeout=TOOL_TIMEOUT)
+                restore("newest", "latest", excused=excused)
             else:
-                oracle.restore("mirror", "latest", oracle["M2"], also=oracle["M1"], timeout=TOOL_TIMEOUT)
+                restore("mirror", "latest", also=oracle["M1"])
             return
-        if claims and not fresh:
+        if fresh and another_backup(self.world.history):
+            judge_both(
+                self.world.history, fresh, claims, lambda which, name: restore(which, name, excused=excused)
+            )
+        elif claims and not fresh:
             oracle.not_restored("newest", None, f"no new snapshot is listed{self.list_problem}")
         elif claims:
-            oracle.restore("newest", fresh[-1], oracle["M2"], excused=excused, timeout=TOOL_TIMEOUT)
+            restore("newest", fresh[-1], excused=excused)
         elif fresh:
             # Nobody claimed it, but the next person who restores "the newest" will get it.
-            oracle.restore("unclaimed", fresh[-1], oracle["M2"], timeout=TOOL_TIMEOUT)
+            restore("unclaimed", fresh[-1])
+
+    def _named(self, *, partial: bool) -> list[str]:
+        """Of the files that a fault kept the job from, those that it has named: a partial success
+        covers everything but the files it names, whatever it was that kept it from them."""
+        paths = [path for fault in self.faults.values() for path in fault.paths()]
+        named = told_of(self.world.history, paths)
+        if partial:
+            files = self.oracle.files("M2")
+            named += [path for path in named_in_full(self.world.history, files) if path not in named]
+        return named
+
+    def end_lasting(self) -> None:
+        """Undo the faults that stay until the claim has been judged; raises ``HarnessBroken`` if one does not go."""
+        injector = Injector(self.world.history)
+        for fault in self._lasting():
+            injector.undo(fault)
+            self.listed = list(self.first)
+        if injector.failures:
+            raise HarnessBroken("; ".join(injector.failures))
+
+    def _lasting(self) -> list[Fault[Any]]:
+        """What is still in force after the job, the newest first."""
+        return [
+            f for f in reversed(self.faults.values()) if f.spec.outlasts and f.windows and f.undone_at is None
+        ]
 
     def recover(self) -> None:
         """Job 3 without a fault; an unlock first only where the scenario allows it."""
+        self.end_lasting()
         if self.scenario.recover.unlock:
             command = self.target.unlock(self.world.workspace)
             if command is not None:
@@ -236,7 +286,8 @@ class Phases:
         """The older snapshot, the tool's own check, residue, and that the source itself stood still."""
         if self.world.profile.history:
             name = self.first[-1]
-            if name in self.listed or name in self.snapshots("once more"):
+            # A list that fails does not say that the snapshot is gone; its restore will.
+            if name in self.listed or name in self.snapshots("once more") or self.list_problem:
                 self.oracle.restore("older", name, self.oracle["M1"], timeout=TOOL_TIMEOUT)
             else:
                 self.oracle.not_restored("older", name, "lost: the snapshot is no longer listed")
@@ -244,7 +295,7 @@ class Phases:
         if command is not None:
             done = self.world.run(command, what="check", timeout=TOOL_TIMEOUT)
             self.world.history.append(
-                "check.tool", returncode=done.returncode, words="" if done.ok else _last_words(done)
+                "check.tool", returncode=done.returncode, words="" if done.ok else self.last_words(done)
             )
         now = self._listing()
         left = [
@@ -260,6 +311,9 @@ class Phases:
         for fault in self.faults.values():
             proof = fault.bite() if fault.applied_at is not None else []
             self.world.history.append("bite", name=fault.name, proof=proof)
+            strays = fault.strays()
+            if strays:
+                raise HarnessBroken(f"fault {fault.name} struck while it was not in force: {strays[0]}")
 
     # -- helpers -------------------------------------------------------------------------------
 
@@ -270,7 +324,7 @@ class Phases:
             return []
         done = self.world.run(command, what=f"list {when}")
         names: list[str] = []
-        problem = "" if done.ok else f"exit {done.returncode}: {_last_words(done)}"
+        problem = "" if done.ok else f"exit {done.returncode}: {self.last_words(done)}"
         if done.ok:
             try:
                 names = self.target.parse_snapshots(done)
@@ -299,7 +353,8 @@ class Phases:
         every = [e["text"] for e in self.world.history.of("log") if e["job"] == job]
         return "; ".join((errors or every)[-3:])[:600] or "it printed nothing"
 
-
-def _last_words(done: Any) -> str:
-    lines = [line.strip() for line in done.output.splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[:500] or "it printed nothing"
+    @staticmethod
+    def last_words(done: Any) -> str:
+        """The last lines of a command's output, short."""
+        lines = [line.strip() for line in done.output.splitlines() if line.strip()]
+        return " / ".join(lines[-3:])[:500] or "it printed nothing"

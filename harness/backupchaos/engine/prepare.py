@@ -6,9 +6,11 @@ import os
 import sysconfig
 from base64 import b64encode
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from backupchaos.engine.options import RunOptions
+from backupchaos.engine import guard
+from backupchaos.engine.options import LinkServer, RunOptions
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
@@ -120,7 +122,9 @@ def start_repository(
         # Made here, so that a plain copy script needs no init of its own; tools with one accept it empty.
         world.sandbox.call("make_directory", path=f"{directory}/repo")
         return Location("local", f"{directory}/repo"), {"repository": "local directory"}
+    from backupchaos.engine.controlled import Controlled
     from backupchaos.links.links import Links
+    from backupchaos.services.base import Forgetful
     from backupchaos.services.registry import service_for
 
     service: Service = service_for(kind)
@@ -129,13 +133,49 @@ def start_repository(
     for path, content, mode in service.files(state):
         world.sandbox.call("write_file", path=path, base64=b64encode(content).decode(), mode=mode)
     port = world.sandbox.call("free_port")
-    world.service_pid = world.start_service(service.command(directory, state, port))
-    _wait_for(world, service, port)
-    links = Links(world.sandbox, options.seed, options.link_server)
+    world.service_forgets = service.forgets if isinstance(service, Forgetful) else ""
+    controlled = Controlled(world, scenario, service, options.seed)
+
+    def start() -> int:
+        world.service_pid = controlled.start(service.command(directory, state, port))
+        _wait_for(world, service, port)
+        return world.service_pid
+
+    world.revive = start
+    start()
+    guard.check_port(world.sandbox, port)
+    links = Links(world.sandbox, options.seed, _link_server(scenario, options))
     world.use_links(links)
-    world.link = links.create("repository", port)
+    world.link = links.create("repository", controlled.front(port))
     words = {"repository": f"{kind} ({service.name})", "link": links.server_used}
-    return service.location(world.link.port), words
+    location = service.location(world.link.port)
+    if (
+        world.link.host != location.host
+    ):  # containers reach one another by other addresses than the loopback's
+        location = replace(location, host=world.link.host)
+    if any(fault.kind.startswith("dns.") for fault in scenario.faults.values()):
+        from backupchaos.links.names import give_name
+
+        location = replace(location, host=give_name(world.sandbox, links))
+    return location, words
+
+
+def _link_server(scenario: Scenario, options: RunOptions) -> LinkServer:
+    """A fault whose proof is what the server tells needs the embedded one: the real one tells nothing."""
+    from backupchaos.faults.registry import mechanisms
+
+    known = mechanisms()
+    exact = [name for name, spec in scenario.faults.items() if known[spec.kind].server_tells]
+    if not exact or options.link_server == "embedded":
+        return options.link_server
+    if options.link_server == "toxiproxy":
+        kind = scenario.faults[exact[0]].kind
+        raise MissingCapability(
+            "link events",
+            f"{kind}: toxiproxy-server does not tell what it has done",
+            "use the embedded server",
+        )
+    return "embedded"
 
 
 def _wait_for(world: World, service: Service, port: int) -> None:
@@ -148,6 +188,9 @@ def _wait_for(world: World, service: Service, port: int) -> None:
             raise HarnessBroken(
                 f"{service.name} ended while it was starting: {words or 'it printed nothing'}"
             )
+        # Asked of the kernel first: a connect that is refused would count as the job's, if this is a restart.
+        if all(entry["port"] != port for entry in world.sandbox.call("network_stats")["listeners"]):
+            return False
         try:
             with world.sandbox.connect(port) as connection:
                 if greeting is None:
@@ -168,10 +211,14 @@ def make_world(
     expose = list(target.expose())
     if scenario.source.path is not None:
         expose.append(str(real_source(scenario.source.path)))
-    sandbox = options.environment.sandbox(volume_sizes(scenario), expose=expose)
+    writable = guard.writable(scenario, options.results)
+    sandbox = options.environment.sandbox(volume_sizes(scenario), expose=expose, writable=writable)
     world = World(sandbox, history)
     world.profile = target.profile_for(choose_repository(scenario, target))
     try:
+        guard.check_hosts(scenario, sandbox)
+        if writable:
+            history.append("note", text=f"not made by this run, and allowed: {', '.join(writable)}")
         make_source(world, scenario, target, options.seed)
         location, words = start_repository(world, scenario, target, options)
         world.workspace = Workspace(

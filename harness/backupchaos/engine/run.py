@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from backupchaos.engine import guard
 from backupchaos.engine.assemble import assemble
 from backupchaos.engine.attempt import Attempt
 from backupchaos.engine.options import RunOptions
@@ -80,6 +81,7 @@ def run_scenario(scenario: Scenario, target: Target, options: RunOptions) -> Run
     needs, and ``UsageProblem`` for mistakes of the user; everything else ends in a verdict.
     The sandbox is gone when this returns, however it returns.
     """
+    guard.check(scenario, options.allow, "allow")
     target.available()
     profile = target.profile_for(choose_repository(scenario, target))
     scenario, notes = refined(scenario, profile)

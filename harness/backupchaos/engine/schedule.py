@@ -14,7 +14,7 @@ from typing import Literal
 
 from backupchaos.model.faults import FaultSpec
 from backupchaos.model.patterns import matches
-from backupchaos.model.triggers import Trigger
+from backupchaos.model.triggers import CallPoint, Trigger
 
 
 @dataclass
@@ -30,7 +30,11 @@ class Facts:
     attempts: int = 1
     states: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
+    calls: set[str] = field(default_factory=set)
+    """Call triggers that have been reached, as ``call_key`` names them."""
     started: bool = False
+    exited: bool = False
+    """The job's process has exited; faults may still act on what it left."""
     ended: bool = False
 
 
@@ -50,11 +54,29 @@ class Action:
     name: str
 
 
+def call_key(fault: str, part: Literal["when", "until"]) -> str:
+    """The name of the system call rule behind a call trigger."""
+    return f"trigger.{fault}.{part}"
+
+
 @dataclass
 class _Entry:
+    name: str
     spec: FaultSpec
     status: Status = Status.WAITING
     since: float = 0.0
+    count: int = 0
+    """How often it has started."""
+
+    def rest(self) -> Status:
+        """What follows an end: waiting for the next time, if there is one."""
+        spec = self.spec
+        again = spec.every is not None and (spec.times is None or self.count < spec.times)
+        return Status.WAITING if again else Status.OVER
+
+    def again_at(self) -> float | None:
+        """When a repeated fault is due again; None before its first start."""
+        return self.since + self.spec.every if self.count and self.spec.every is not None else None
 
 
 class Schedule:
@@ -62,7 +84,7 @@ class Schedule:
 
     def __init__(self, faults: Mapping[str, FaultSpec], expected_bytes: int) -> None:
         self.expected_bytes = expected_bytes
-        self._entries = {name: _Entry(spec) for name, spec in faults.items()}
+        self._entries = {name: _Entry(name, spec) for name, spec in faults.items()}
 
     def status(self, name: str) -> Status:
         """Where this fault stands."""
@@ -84,12 +106,14 @@ class Schedule:
             if entry.status is Status.ACTIVE and self._ends(entry, facts)
         ]
         for action in ends:
-            self._entries[action.name].status = Status.OVER
+            entry = self._entries[action.name]
+            entry.status = entry.rest()
         starts: list[Action] = []
         if not facts.ended:
             for name, entry in self._entries.items():
-                if entry.status is Status.WAITING and self._due(entry.spec.when, facts):
-                    entry.status = Status.OVER if entry.spec.instant else Status.ACTIVE
+                if entry.status is Status.WAITING and self._starts(entry, facts):
+                    entry.count += 1
+                    entry.status = entry.rest() if entry.spec.instant else Status.ACTIVE
                     entry.since = facts.now
                     starts.append(Action("apply", name))
         return ends + starts
@@ -98,7 +122,10 @@ class Schedule:
         """Seconds since the job's start of the next step that time alone makes due."""
         times: list[float] = []
         for entry in self._entries.values():
-            if entry.status is Status.WAITING and entry.spec.when.after is not None:
+            again = entry.again_at()
+            if entry.status is Status.WAITING and again is not None:
+                times.append(again)
+            elif entry.status is Status.WAITING and entry.spec.when.after is not None:
                 times.append(entry.spec.when.after)
             if entry.status is Status.ACTIVE:
                 if entry.spec.for_ is not None:
@@ -112,7 +139,7 @@ class Schedule:
         wanted: list[int] = []
         for entry in self._entries.values():
             trigger: Trigger | None = None
-            if entry.status is Status.WAITING:
+            if entry.status is Status.WAITING and not entry.count:
                 trigger = entry.spec.when
             elif entry.status is Status.ACTIVE:
                 trigger = entry.spec.until
@@ -135,18 +162,40 @@ class Schedule:
             return max(1, int(self.expected_bytes * trigger.at))
         return trigger.bytes
 
+    def call_points(self) -> dict[str, CallPoint]:
+        """System calls that the job must be stopped at, by the name of the rule."""
+        found: dict[str, CallPoint] = {}
+        for name, entry in self._entries.items():
+            if entry.spec.when.call is not None:
+                found[call_key(name, "when")] = entry.spec.when.call
+            if entry.spec.until is not None and entry.spec.until.call is not None:
+                found[call_key(name, "until")] = entry.spec.until.call
+        return found
+
+    def _starts(self, entry: _Entry, facts: Facts) -> bool:
+        again = entry.again_at()
+        if again is not None:
+            return not facts.exited and facts.now >= again
+        return self._due(entry.spec.when, facts, call_key(entry.name, "when"))
+
     def _ends(self, entry: _Entry, facts: Facts) -> bool:
         if facts.ended:
             return True
         if entry.spec.for_ is not None:
             return facts.now >= entry.since + entry.spec.for_
-        return entry.spec.until is not None and self._due(entry.spec.until, facts)
+        return entry.spec.until is not None and self._due(
+            entry.spec.until, facts, call_key(entry.name, "until")
+        )
 
-    def _due(self, trigger: Trigger, facts: Facts) -> bool:
+    def _due(self, trigger: Trigger, facts: Facts, key: str) -> bool:
         if trigger.start:
             return True
         if not facts.started:
             return False
+        if trigger.exit or facts.exited:
+            return bool(trigger.exit and facts.exited)
+        if trigger.call is not None:
+            return key in facts.calls
         count = self._bytes(trigger)
         if count is not None:
             return facts.bytes >= count

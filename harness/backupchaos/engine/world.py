@@ -16,6 +16,7 @@ from backupchaos.targets.base import Profile, Workspace
 
 if TYPE_CHECKING:
     from backupchaos.links.links import Link, Links
+    from backupchaos.services.control import ServiceControl
 
 GRACE = 5.0
 """Seconds between TERM and KILL."""
@@ -31,9 +32,19 @@ class World:
         self.links: Links | None = None
         self.link: Link | None = None
         self.service_pid: int | None = None
+        self.service_shape: dict[str, Any] = {}
+        """More arguments of ``Sandbox.spawn`` for the server, when it is started again."""
         self.service_lines: list[str] = []
+        self.revive: Callable[[], int] | None = None
+        """Starts the repository's server again, as it was; set by whoever started it."""
+        self.control: ServiceControl | None = None
+        """Who can be told to answer wrongly; None where no fault of the scenario needs it, or nobody obeys."""
+        self.service_forgets = ""
+        """What the server itself loses when it is killed; empty if it keeps all that it acknowledged."""
         self.workspace: Workspace
         self.profile: Profile
+        self.privileges: tuple[bool, int | None] = (False, None)
+        """(without root's file overrides, which user instead of root) of all commands of the target."""
         self.exits: dict[int, tuple[int, float]] = {}
         self._outputs: list[OutputPipe] = []
         self._sandbox_listeners: list[Callable[[SandboxEvent], None]] = []
@@ -63,6 +74,8 @@ class World:
                 self.history.append("syscall", at=event.t, **event.data)
             else:
                 self.history.append("note", at=event.t, text=str(event.data.get("message", event.data)))
+                if event.data.get("died"):  # what the job does from now on is no word about the job
+                    raise HarnessBroken(str(event.data["message"]))
             for listener in tuple(self._sandbox_listeners):
                 listener(event)
 
@@ -81,7 +94,14 @@ class World:
         """Where a volume is, inside."""
         return self.sandbox.path(place)
 
-    def start_service(self, command: Command, on_line: Callable[[str], None] | None = None) -> int:
+    def start_service(
+        self,
+        command: Command,
+        on_line: Callable[[str], None] | None = None,
+        *,
+        role: Role = "service",
+        pass_fds: Sequence[tuple[int, int]] = (),
+    ) -> int:
         """Start a server and keep reading what it prints; returns its pid."""
 
         def line(text: str) -> None:
@@ -93,9 +113,70 @@ class World:
 
         output = OutputPipe(self.loop, line, command.secrets, head=64 * 1024)
         self._outputs.append(output)
-        pid = self.sandbox.spawn(command, role="service", stdout=output.write_end, stderr=output.write_end)
+        shape = self.service_shape if role == "service" else {}
+        pid = self.sandbox.spawn(
+            command, role=role, stdout=output.write_end, stderr=output.write_end, pass_fds=pass_fds, **shape
+        )
         output.started()
         return pid
+
+    def restart_service(self) -> int:
+        """Start the repository's server again as it was, and wait until it answers; its new pid."""
+        if self.revive is None:
+            raise HarnessBroken("there is no server to start again")
+        return self.revive()
+
+    def supervise_service(self, rules: Sequence[SyscallRule]) -> None:
+        """Start the server anew under more system call rules, since a process gets them at its start only.
+
+        Raises ``HarnessBroken`` without a server, or if it does not end.
+        """
+        import signal
+
+        old = self.service_pid
+        if old is None:
+            raise HarnessBroken("the repository is remote, but has no server")
+        self.service_shape["rules"] = [*self.service_shape.get("rules", ()), *rules]
+        self.sandbox.signal(old, signal.SIGKILL, tree=True)
+        if not self.loop.pump_until(lambda: old in self.exits, GRACE):
+            raise HarnessBroken(f"the server, process {old}, survived SIGKILL for {GRACE:g} s")
+        self.restart_service()
+
+    def start(
+        self,
+        command: Command,
+        *,
+        what: str,
+        role: Role = "tool",
+        rules: Sequence[SyscallRule] = (),
+        hostname: str | None = None,
+    ) -> int:
+        """Start a command beside the job; each line of its output is a ``beside`` event, its end is in ``exits``."""
+
+        def line(text: str) -> None:
+            self.history.append("beside", what=what, text=text[:2000])
+
+        output = OutputPipe(self.loop, line, command.secrets, head=64 * 1024)
+        self._outputs.append(output)
+        drop_dac, user = self.privileges
+        pid = self.sandbox.spawn(
+            command,
+            role=role,
+            stdout=output.write_end,
+            stderr=output.write_end,
+            rules=rules,
+            drop_dac=drop_dac,
+            user=user,
+            hostname=hostname,
+        )
+        output.started()
+        self.history.append("beside.start", what=what, argv=command.display(), pid=pid)
+        return pid
+
+    def wait(self, pid: int, timeout: float) -> int | None:
+        """Wait for a process that was started; its return code, None when the time is over."""
+        self.loop.pump_until(lambda: pid in self.exits, timeout)
+        return self.exits[pid][0] if pid in self.exits else None
 
     def run(
         self,
@@ -104,7 +185,6 @@ class World:
         what: str,
         timeout: float = 120.0,
         role: Role = "tool",
-        drop_dac: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> Completed:
         """Run a short command to its end (restore, list, check); never raises for what it does.
@@ -119,7 +199,7 @@ class World:
         err = OutputPipe(self.loop, lambda _: None, command.secrets)
         started = time.monotonic()
         try:
-            pid = self.spawn(command, role, out, err, drop_dac=drop_dac)
+            pid = self.spawn(command, role, out, err)
             timed_out = not self.loop.pump_until(lambda: pid in self.exits, timeout)
             if timed_out:
                 self.end(pid)
@@ -157,14 +237,19 @@ class World:
         err: OutputPipe,
         *,
         rules: Sequence[SyscallRule] = (),
-        drop_dac: bool = False,
+        stdin: int | None = None,
+        **shape: Any,
     ) -> int:
-        """Start a command with its outputs connected."""
-        stdin: int | None = None
-        if command.stdin:
-            stdin = os.memfd_create("stdin")
-            os.write(stdin, command.stdin)
-            os.lseek(stdin, 0, os.SEEK_SET)
+        """Start a command with its outputs connected; ``shape`` goes to ``Sandbox.spawn``.
+
+        ``stdin`` remains the caller's to close.
+        """
+        drop_dac, user = self.privileges
+        memory: int | None = None
+        if command.stdin and stdin is None:
+            stdin = memory = os.memfd_create("stdin")
+            os.write(memory, command.stdin)
+            os.lseek(memory, 0, os.SEEK_SET)
         try:
             pid = self.sandbox.spawn(
                 command,
@@ -174,10 +259,12 @@ class World:
                 stdin=stdin,
                 rules=rules,
                 drop_dac=drop_dac,
+                user=user,
+                **shape,
             )
         finally:
-            if stdin is not None:
-                os.close(stdin)
+            if memory is not None:
+                os.close(memory)
         out.started()
         err.started()
         return pid
@@ -189,14 +276,25 @@ class World:
             output.drain()
 
     def end(self, pid: int) -> None:
-        """TERM, grace, KILL for a whole process tree; raises ``HarnessBroken`` if it survives."""
+        """TERM, grace, KILL for a whole process tree; raises ``HarnessBroken`` if it survives.
+
+        Helpers and daemons have the same grace as the process itself.
+        """
         import signal
 
+        def over() -> bool:
+            return pid in self.exits and not self.sandbox.signal(pid, 0, tree=True)
+
         self.sandbox.signal(pid, signal.SIGTERM, tree=True)
-        if self.loop.pump_until(lambda: pid in self.exits, GRACE):
+        if self.loop.pump_until(over, GRACE):
             return
+        who = "what it had started" if pid in self.exits else "all that it had started"
+        text = (
+            f"process {pid} was ended by SIGTERM" if pid in self.exits else f"process {pid} ignored SIGTERM"
+        )
+        self.history.append("note", text=f"{text}; SIGKILL after {GRACE:g} s for {who}")
         self.sandbox.signal(pid, signal.SIGKILL, tree=True)
-        if not self.loop.pump_until(lambda: pid in self.exits, GRACE):
+        if not self.loop.pump_until(over, GRACE):
             raise HarnessBroken(f"process {pid} survived SIGKILL for {GRACE:g} s")
 
     def close(self) -> None:
@@ -205,6 +303,9 @@ class World:
             self.loop.remove(self.links.fileno())
             self.links.close()
             self.links = None
+        if self.control is not None:
+            self.loop.remove(self.control.fileno())
+            self.control.close()
         for output in self._outputs:
             output.close()
         self._outputs.clear()

@@ -3,20 +3,110 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from backupchaos.environments.base import Sandbox, SyscallRule, Usage
+from backupchaos.commands import Command, Completed
+from backupchaos.environments.base import Role, Sandbox, SandboxEvent, SyscallRule, Usage
 from backupchaos.errors import HarnessBroken
 from backupchaos.history import Event, History
 from backupchaos.model.faults import FaultSpec
 
 if TYPE_CHECKING:
     from backupchaos.links.links import Link
+    from backupchaos.services.control import ServiceControl
+    from backupchaos.targets.base import Target, Workspace
 
 Spec = TypeVar("Spec", bound=FaultSpec)
+
+SLACK = 0.05
+"""Seconds by which an observation may reach the history after the end of a fault that caused it."""
+SETTLE = 0.5
+"""Seconds after a fault in which the job's last words about it may still arrive."""
+
+Leniency = Literal["either", "prefix", "any", "after"]
+"""What a backup may hold of a source file that changed under it: the version before or after; one of them or
+a state that the file was in between, from the shorter to the longer; anything, there and below; or the
+version after and no other, for what came before the job could look. See ``engine.moved``."""
+
+
+class Means(Protocol):
+    """What a fault may ask the engine to do; ``World`` offers it."""
+
+    exits: dict[int, tuple[int, float]]
+    """pid -> (return code, time.monotonic()) of every process of the sandbox that has ended."""
+    service_pid: int | None
+    service_shape: dict[str, Any]
+    """More arguments of ``Sandbox.spawn`` for the server, when it is started again."""
+    control: ServiceControl | None
+    """Who can be told to answer wrongly, a server or a gate in front of it; None where nobody can."""
+    service_forgets: str
+    """What the server itself loses when it is killed; empty if it keeps all that it acknowledged."""
+
+    def run(
+        self,
+        command: Command,
+        *,
+        what: str,
+        timeout: float = 120.0,
+        role: Role = "tool",
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run a command in the sandbox to its end; never raises for what it does."""
+
+    def start(
+        self,
+        command: Command,
+        *,
+        what: str,
+        role: Role = "tool",
+        rules: Sequence[SyscallRule] = (),
+        hostname: str | None = None,
+    ) -> int:
+        """Start a command beside the job; its output goes to the history, its end to ``exits``."""
+
+    def wait(self, pid: int, timeout: float) -> int | None:
+        """Wait for a process that was started; its return code, None when the time is over."""
+
+    def on_sandbox(self, callback: Callable[[SandboxEvent], None]) -> Callable[[], None]:
+        """Hear of sandbox events, when they are in the history; returns the function that stops it."""
+
+    def restart_service(self) -> int:
+        """Start the repository's server again as it was; returns when it answers. Its new pid."""
+
+    def supervise_service(self, rules: Sequence[SyscallRule]) -> None:
+        """Start the repository's server anew under more system call rules; they stay with it for the run."""
+
+
+@dataclass(frozen=True)
+class JobShape:
+    """How the fault job is started otherwise than the other jobs.
+
+    ``env`` adds variables, None removes one. ``only_env`` keeps nothing of the sandbox's own
+    environment. ``cwd`` is the working directory, ``rlimits`` are names of ``resource.RLIMIT_*`` in
+    lower case. ``cgroup`` is a directory that the process joins before exec. ``hide_vdso`` makes
+    every reading of the clock a system call. ``hostname`` gives it a name space of its own. ``stdin`` is a
+    descriptor of the harness that becomes its standard input, and remains the fault's to close.
+    """
+
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    only_env: bool = False
+    cwd: str | None = None
+    rlimits: Mapping[str, int] = field(default_factory=dict)
+    cgroup: str | None = None
+    hide_vdso: bool = False
+    hostname: str | None = None
+    stdin: int | None = None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """All that a producer has to write: how much, and its SHA-256 in hex."""
+
+    size: int
+    digest: str
 
 
 @dataclass
@@ -32,6 +122,7 @@ class Ground:
     seed: int
     source: str
     repository: str
+    """The root of the repository's volume."""
     link: Link | None = None
     fresh: Sequence[tuple[str, int]] = ()
     changed_names: frozenset[str] = frozenset()
@@ -39,6 +130,10 @@ class Ground:
     job_pid: int | None = None
     started_at: float = 0.0
     free_space: list[tuple[float, str, Usage]] = field(default_factory=list)
+    means: Means | None = None
+    target: Target | None = None
+    workspace: Workspace | None = None
+    """As the target sees it, before any fault alters it."""
 
     def random(self, salt: str) -> Random:
         """A generator of this run's own; the same seed and salt give the same draws."""
@@ -52,23 +147,55 @@ class Ground:
 class Fault(ABC, Generic[Spec]):
     """One fault of one run.
 
-    ``apply`` must leave the fault in force or raise; ``verify`` looks at the world, not at our
-    own variables. ``bite`` returns the facts that prove that the job met the fault; an empty list
-    makes the run invalid. ``cause`` is what a log record naming the cause matches.
+    The order of calls: ``available`` (at the very start of the run), ``prepare`` (before the fault
+    job), ``shape``, ``workspace``, ``rules`` (when it is started), ``apply``, ``verify``, ``undo``,
+    ``verify_undone`` (once, or several times when it comes again), ``bite`` and ``strays`` (at the
+    end of the run). ``apply`` must leave the fault in force or raise; ``verify`` looks at the world,
+    not at our own variables. ``bite`` returns the facts that prove that the job met the fault; an empty
+    list makes the run invalid. ``cause`` is what a log record naming the cause matches.
     """
 
-    mechanism: ClassVar[str]
+    mechanism: str
+    """How it is done here, in words; a class that probes sets it on the instance."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """Capabilities of the sandbox without which this fault cannot be had."""
     cause: ClassVar[str]
-    drop_dac: ClassVar[bool] = False
+    server_tells: ClassVar[bool] = False
+    """The proof is what the link's server tells of its own doing, which only the embedded one does."""
+    stream: Stream | None = None
+    """The fault job stores this instead of the source: what it claims is judged by it."""
+    drop_dac: bool = False
+    """All jobs of the run are without root's override of file permissions."""
+    user: int | None = None
+    """All jobs of the run are this user instead of root."""
 
     def __init__(self, name: str, spec: Spec, ground: Ground) -> None:
         self.name = name
         self.spec = spec
         self.ground = ground
-        self.applied_at: float | None = None
-        self.undone_at: float | None = None
+        self.windows: list[tuple[float, float | None]] = []
+
+    @property
+    def applied_at(self) -> float | None:
+        """When it first came into force, in the history's seconds."""
+        return self.windows[0][0] if self.windows else None
+
+    @property
+    def undone_at(self) -> float | None:
+        """When it was last taken away; None while it is in force, and before."""
+        return self.windows[-1][1] if self.windows else None
+
+    def begin(self, at: float) -> None:
+        """It comes into force; called by the injector before ``apply``."""
+        self.windows.append((at, at if self.spec.instant else None))
+
+    def end(self, at: float) -> None:
+        """It is taken away; called by the injector before ``undo``."""
+        start, end = self.windows[-1]
+        self.windows[-1] = (start, at if end is None else end)
+
+    def available(self) -> None:
+        """Raise ``MissingCapability`` if this target or sandbox cannot have the fault, with the reason."""
 
     def prepare(self) -> None:
         """Choose what will be hit, before the job starts."""
@@ -77,9 +204,28 @@ class Fault(ABC, Generic[Spec]):
         """System call rules that the job must be started with."""
         return ()
 
+    def shape(self) -> JobShape | None:
+        """How the fault job is to be started; asked after the faults of the start were applied."""
+        return None
+
+    def workspace(self, work: Workspace) -> Workspace:
+        """The workspace that the fault job is given."""
+        return work
+
+    def command(self, command: Command) -> Command:
+        """The command line of the fault job."""
+        return command
+
     def paths(self) -> Sequence[str]:
         """Source paths this fault makes unreadable, relative to the source."""
         return ()
+
+    def changed(self) -> Mapping[str, Leniency]:
+        """Source paths that this fault changed while the job ran, and what a backup may hold of them.
+
+        After ``undo`` the source must be as it was before.
+        """
+        return {}
 
     def cause_pattern(self) -> str:
         """What a record that names the cause matches (regular expression, case ignored)."""
@@ -92,6 +238,9 @@ class Fault(ABC, Generic[Spec]):
     def verify(self) -> None:
         """Raise ``HarnessBroken`` unless the fault is in force."""
 
+    def after_job(self) -> None:
+        """Look at what the job has left, before any other command runs and anything is undone."""
+
     def undo(self) -> None:
         """Take the fault away; instant faults have nothing to take away."""
 
@@ -102,8 +251,25 @@ class Fault(ABC, Generic[Spec]):
     def bite(self) -> list[str]:
         """Facts that prove that the job met the fault; empty if there are none."""
 
+    def strays(self) -> list[str]:
+        """Facts that show that it struck while it was not in force: an error of the harness."""
+        return []
+
     def window(self) -> tuple[float, float]:
-        """(start, end) in the history's seconds; the end is now if it is still in force."""
-        if self.applied_at is None:
+        """(first start, last end) in the history's seconds; the end is now if it is still in force."""
+        if not self.windows:
             raise HarnessBroken(f"fault {self.name} was never applied")
-        return self.applied_at, self.undone_at if self.undone_at is not None else self.ground.history.now()
+        end = self.windows[-1][1]
+        return self.windows[0][0], end if end is not None else self.ground.history.now()
+
+    def in_force(self, t: float, slack: float = SLACK) -> bool:
+        """Whether the fault was in force at a moment, or had ended no longer than ``slack`` seconds ago."""
+        return any(start <= t and (end is None or t <= end + slack) for start, end in self.windows)
+
+    def syscalls(self, *rules: str, action: str = "") -> list[Event]:
+        """What the supervisor reported about these rules of this run, in order."""
+        return [
+            event
+            for event in self.ground.history.of("syscall")
+            if event["rule"] in rules and (not action or event["action"] == action)
+        ]

@@ -1,28 +1,42 @@
-"""Faults of source files: locked, forbidden."""
+"""Source files that cannot be opened or read."""
 
 from __future__ import annotations
 
 import errno
 import re
 from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
 
 from backupchaos.environments.base import SyscallRule
-from backupchaos.errors import HarnessBroken
-from backupchaos.faults.base import Fault, Spec
-from backupchaos.model.faults import FileLocked, PermissionDenied
+from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.base import Fault, Ground
+from backupchaos.history import Event
+from backupchaos.model.faults.base import FaultSpec
+from backupchaos.model.faults.files import FileLocked, FileUnreadable
+from backupchaos.trees.spelling import pattern
 
-SETTLE = 0.5
-"""Seconds after the fault in which the job's last words may still arrive."""
+FileSpec = TypeVar("FileSpec", bound=FaultSpec)
+LookedAt = ("read", "mmap")
+"""How a program gets at the content of an open file; what io_uring reads is not seen."""
 
 
-class _OnFiles(Fault[Spec]):
+class OnFiles(Fault[FileSpec]):
     """Picks among the files that changed before the job, which it therefore has to open."""
 
+    least: ClassVar[int] = 1
+    """Bytes that a file must have to be of use."""
+    picked: list[str]
+
     def choose(self, pick: str, count: int) -> list[str]:
-        """Relative paths, the same for the same seed."""
-        fresh = sorted(self.ground.fresh)
-        if not fresh:
-            raise HarnessBroken("no changed file in the source to pick from")
+        """Relative paths, the same for the same seed.
+
+        Raises ``MissingCapability`` when the source has too few files that are fit for it: a fault that
+        strikes fewer than it was asked to is another fault.
+        """
+        fresh = [file for file in sorted(self.ground.fresh) if file[1] >= self.least]
+        if len(fresh) < count:
+            reason = f"fault {self.name} is to hit {count}, and {len(fresh)} files fit for it changed before the job"
+            raise MissingCapability("changed files", reason, "raise 'source: files' or 'change'")
         if pick == "largest":
             fresh.sort(key=lambda item: -item[1])
         elif pick == "random":
@@ -31,157 +45,176 @@ class _OnFiles(Fault[Spec]):
             fresh.reverse()
         return [path for path, _ in fresh[:count]]
 
+    def full(self, path: str) -> str:
+        """Where a path relative to the source lies."""
+        return f"{self.ground.source}/{path}"
+
     def paths(self) -> Sequence[str]:
         """What was picked."""
         return self.picked
 
     def names(self) -> str:
         """A pattern that a record naming one of the files matches."""
-        return "|".join(re.escape(path.rsplit("/", 1)[-1]) for path in self.picked)
-
-    picked: list[str]
-
-
-class Locked(_OnFiles[FileLocked]):
-    """Opening the file is refused by the system call supervisor, a fixed number of times or for good."""
-
-    mechanism = "seccomp user notification on open"
-    needs = frozenset({"syscalls"})
-    cause = r"busy|locked|EBUSY|EAGAIN|text file|in use|temporarily unavailable"
-
-    def prepare(self) -> None:
-        """Pick the files."""
-        self.picked = self.choose(self.spec.pick, self.spec.files)
-
-    def rules(self) -> Sequence[SyscallRule]:
-        """One rule a file, so that refusals are counted for each."""
-        return [
-            SyscallRule(
-                name=f"{self.name}.{number}",
-                calls=("open",),
-                paths=(_literal(f"{self.ground.source}/{path}"),),
-                action="errno",
-                errno=getattr(errno, self.spec.error),
-                times=self.spec.refusals,
-            )
-            for number, path in enumerate(self.picked)
-        ]
+        return "|".join(pattern(path).pattern for path in self.picked)
 
     def cause_pattern(self) -> str:
-        """The file's name, or words for a lock."""
+        """The file's name, or words for the cause."""
         return f"{self.cause}|{self.names()}"
 
-    def apply(self) -> str:
-        """Arm the rules."""
-        for rule in self.rules():
-            self.ground.sandbox.arm(rule.name, True)
-        times = "every open" if self.spec.refusals is None else f"the first {self.spec.refusals} opens"
-        return f"{times} of {', '.join(map(repr, self.picked))} refused with {self.spec.error}"
-
-    def undo(self) -> None:
-        """Disarm the rules."""
-        for rule in self.rules():
-            self.ground.sandbox.arm(rule.name, False)
-
-    def refusals(self) -> list[float]:
-        """When an open was refused, in the history's seconds."""
-        names = {rule.name for rule in self.rules()}
-        return [
-            event.t
-            for event in self.ground.history.of("syscall")
-            if event["rule"] in names and event["action"] == "errno"
-        ]
-
-    def bite(self) -> list[str]:
-        """Refused opens, as the supervisor answered them."""
-        count = len(self.refusals())
-        return [f"{count} opens refused with {self.spec.error}"] if count else []
+    def shown(self) -> str:
+        """The picked files for people."""
+        return ", ".join(map(repr, self.picked[:5])) + (" ..." if len(self.picked) > 5 else "")
 
 
-class Denied(_OnFiles[PermissionDenied]):
-    """Mode 000, and the job without the capabilities that override modes."""
+class Refused(OnFiles[FileSpec]):
+    """Calls on the picked files are answered with an error by the supervisor."""
 
-    mechanism = "chmod 000, CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH dropped"
-    cause = r"permission denied|EACCES|EPERM|not permitted|access denied|forbidden|denied"
-    drop_dac = True
-
-    def prepare(self) -> None:
-        """Pick the files; the repository is denied as a whole, at its root."""
-        on_source = self.spec.place == "source"
-        self.picked = self.choose(self.spec.pick, self.spec.files) if on_source else []
-        root = self.ground.source
-        self._targets = [f"{root}/{path}" for path in self.picked] or [self.ground.repository]
+    needs = frozenset({"syscalls"})
 
     def rules(self) -> Sequence[SyscallRule]:
-        """Watch the opens, where that can be had, as proof that the job tried."""
-        if "syscalls" not in self.ground.sandbox.capabilities:
-            return ()
-        below = self.spec.place == "repository"
-        paths = tuple(_literal(path) for path in self._targets) + tuple(
-            f"{_literal(path)}/**" for path in self._targets if below
-        )
-        return [
-            SyscallRule(name=f"{self.name}.watch", calls=("open",), paths=paths, action="observe", armed=True)
-        ]
+        """One rule a file, so that the calls on each are counted apart."""
+        return [self.rule(f"{self.name}.{number}", path) for number, path in enumerate(self.picked)]
 
-    def cause_pattern(self) -> str:
-        """Words for a refusal, or the file's name."""
-        return f"{self.cause}|{self.names()}" if self.picked else self.cause
-
-    def apply(self) -> str:
-        """Take all permissions away."""
-        self._modes = [
-            self.ground.sandbox.call("chmod", path=path, mode=0)["before"] for path in self._targets
-        ]
-        what = ", ".join(map(repr, self.picked)) if self.picked else "the repository"
-        return f"no permissions on {what}"
+    def rule(self, name: str, path: str) -> SyscallRule:
+        """The rule for one picked path."""
+        raise NotImplementedError
 
     def verify(self) -> None:
-        """The file system shows mode 000."""
-        for path in self._targets:
-            mode = self.ground.sandbox.call("stat", path=path)["mode"]
-            if mode & 0o7777:
-                raise HarnessBroken(f"{path} still has mode {mode & 0o7777:o}")
+        """Each file is there and has content; that the rules act is what ``bite`` looks for."""
+        for path in self.picked:
+            found = self.ground.sandbox.call("stat", path=self.full(path))
+            if found["type"] != "file" or found["size"] < self.least:
+                raise HarnessBroken(
+                    f"{path} is no file that could be hit: {found['type']}, {found['size']} bytes"
+                )
 
     def undo(self) -> None:
-        """Give every mode back, each even if another fails."""
+        """Disarm the rules, each even if another fails."""
         errors = []
-        for path, mode in zip(self._targets, self._modes, strict=True):
+        for rule in self.rules():
             try:
-                self.ground.sandbox.call("chmod", path=path, mode=mode)
+                self.ground.sandbox.arm(rule.name, False)
             except HarnessBroken as error:
                 errors.append(str(error))
         if errors:
             raise HarnessBroken("; ".join(errors))
 
-    def verify_undone(self) -> None:
-        """The file system shows the modes of before."""
-        for path, mode in zip(self._targets, self._modes, strict=True):
-            now = self.ground.sandbox.call("stat", path=path)["mode"]
-            if now & 0o7777 != mode & 0o7777:
-                raise HarnessBroken(f"{path} has mode {now & 0o7777:o}, not {mode & 0o7777:o}")
+    def arm(self) -> None:
+        """Arm the rules."""
+        for rule in self.rules():
+            self.ground.sandbox.arm(rule.name, True)
+
+    def refusals(self) -> list[Event]:
+        """The calls that were answered with the error."""
+        return self.syscalls(*(rule.name for rule in self.rules()), action="errno")
 
     def bite(self) -> list[str]:
-        """Opens of the forbidden path seen, or the job said so."""
-        start, end = self.window()
-        opens = [
-            e
-            for e in self.ground.events("syscall", since=start)
-            if e["rule"] == f"{self.name}.watch" and e.t <= end
+        """Refused calls, as the supervisor answered them while the fault was in force."""
+        inside = [event for event in self.refusals() if self.in_force(event.t)]
+        if not inside:
+            return []
+        first = inside[0]
+        count = len(inside)
+        return [f"{count} {first['call']} calls answered with {self.error()}, the first at {first.t:.3f} s"]
+
+    def strays(self) -> list[str]:
+        """Calls that were refused before or after."""
+        return [
+            f"{event['call']} of {event['path']} refused at {event.t:.3f} s"
+            for event in self.refusals()
+            if not self.in_force(event.t)
         ]
-        facts = []
-        if opens:
-            facts.append(f"{len(opens)} opens of a path with mode 000")
-        told = [
-            event
-            for event in self.ground.events("log", "service", since=start)
-            if event.t <= end + SETTLE and re.search(self.cause, event["text"], re.IGNORECASE)
-        ]
-        if told:
-            facts.append(f"{len(told)} messages about permissions, first: {told[0]['text'][:300]!r}")
-        return facts
+
+    def error(self) -> str:
+        """The error number by name."""
+        raise NotImplementedError
 
 
-def _literal(path: str) -> str:
+class Locked(Refused[FileLocked]):
+    """Opening the file is refused by the system call supervisor, a fixed number of times or for good.
+
+    With ``mode: advisory`` this makes a ``Held`` instead.
+    """
+
+    mechanism = "seccomp user notification on open"
+    cause = r"\bbusy\b|\blocked\b|EBUSY|EAGAIN|ETXTBSY|text file|in use|temporarily unavailable"
+
+    def __new__(cls, name: str, spec: FileLocked, ground: Ground) -> Locked:
+        """The class for the mode."""
+        if spec.mode == "advisory":
+            from backupchaos.faults.files_held import Held
+
+            return super().__new__(Held)
+        return super().__new__(cls)
+
+    def prepare(self) -> None:
+        """Pick the files."""
+        self.picked = self.choose(self.spec.pick, self.spec.files)
+
+    def rule(self, name: str, path: str) -> SyscallRule:
+        """Every way of opening it."""
+        return SyscallRule(
+            name=name,
+            calls=("open",),
+            paths=(literal(self.full(path)),),
+            action="errno",
+            errno=getattr(errno, self.spec.error),
+            times=self.spec.refusals,
+        )
+
+    def error(self) -> str:
+        """As the scenario says."""
+        return self.spec.error
+
+    def apply(self) -> str:
+        """Arm the rules."""
+        self.arm()
+        times = "every open" if self.spec.refusals is None else f"the first {self.spec.refusals} opens"
+        return f"{times} of {self.shown()} refused with {self.spec.error}"
+
+
+class Unreadable(Refused[FileUnreadable]):
+    """The file opens, and its n-th read fails, as does every later one: a bad sector.
+
+    Reads are calls: ``read`` and its kin, ``copy_file_range``, ``sendfile``, ``splice``. What a program
+    reads by mapping the file into memory, or by io_uring, is not seen here, so that such a program never
+    meets the fault: there is no proof then, and the run is invalid, not passed.
+    """
+
+    mechanism = "seccomp user notification on read"
+    cause = (
+        r"input/output error|i/o error|\bEIO\b|ESTALE|stale (NFS )?file|EACCES|permission denied|read error"
+    )
+
+    def prepare(self) -> None:
+        """Pick the files."""
+        self.picked = self.choose(self.spec.pick, self.spec.files)
+
+    def rule(self, name: str, path: str) -> SyscallRule:
+        """Every way of reading it that is a call."""
+        return SyscallRule(
+            name=name,
+            calls=("read",),
+            paths=(literal(self.full(path)),),
+            action="errno",
+            errno=getattr(errno, self.spec.error),
+            skip=self.spec.nth - 1,
+        )
+
+    def error(self) -> str:
+        """As the scenario says."""
+        return self.spec.error
+
+    def apply(self) -> str:
+        """Arm the rules."""
+        self.arm()
+        which = "every read" if self.spec.nth == 1 else f"every read from number {self.spec.nth} on"
+        return f"{which} of {self.shown()} fails with {self.spec.error}"
+
+
+def literal(path: str) -> str:
     """The path with the pattern characters of fnmatch escaped."""
     return re.sub(r"([*?[])", r"[\1]", path)
+
+
+MECHANISMS: dict[str, type[Fault[Any]]] = {"file.locked": Locked, "file.unreadable": Unreadable}

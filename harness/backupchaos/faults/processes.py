@@ -1,56 +1,246 @@
-"""Faults of the job's processes."""
+"""Faults of the job's processes: a signal to the job or to one of its helpers, a pause of all of them."""
 
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from backupchaos.errors import HarnessBroken
-from backupchaos.faults.base import Fault
-from backupchaos.model.faults import ProcessKill, ProcessPause
+from backupchaos.environments.base import ProcessInfo
+from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.base import Fault, Ground, Spec
+from backupchaos.model.faults.processes import ProcessKill, ProcessPause
+
+PATIENCE = 5.0
+"""Seconds in which the kernel must have acted on a signal; it takes it microseconds."""
+STEP = 0.002
+USED = 0.05
+"""Seconds of processor time that a stopped tree may have used: ticks are 10 ms, and a call may have been under way."""
 
 
-class Kill(Fault[ProcessKill]):
-    """A signal; KILL goes to the whole process tree, as when a machine loses power to one service."""
+class OnJob(Fault[Spec]):
+    """Looks at the job's processes."""
 
-    mechanism = "signal by pidfd"
-    cause = r"signal|killed|terminated|interrupt|SIG[A-Z]+|cancel"
-
-    def apply(self) -> str:
-        """Send it."""
+    def job(self) -> int:
+        """Its pid."""
         if self.ground.job_pid is None:
             raise HarnessBroken(f"fault {self.name}: the job has no process yet")
-        number = getattr(signal, f"SIG{self.spec.signal}")
-        self._hit = self.ground.sandbox.signal(self.ground.job_pid, number, tree=self.spec.signal == "KILL")
-        return f"SIG{self.spec.signal} to the job"
+        return self.ground.job_pid
+
+    def members(self) -> list[ProcessInfo]:
+        """All live processes that the job consists of, daemons that left it included."""
+        return [p for p in self.ground.sandbox.processes() if p.role in {"target", "orphan"}]
+
+    def helpers(self) -> list[ProcessInfo]:
+        """The processes that the job's own process has started, the oldest first."""
+        job = self.job()
+        return sorted((p for p in self.members() if p.parent == job), key=lambda p: p.pid)
+
+    def gone(self) -> bool:
+        """The job's own process has ended."""
+        job = self.job()
+        return all(p.pid != job for p in self.ground.sandbox.processes())
+
+    def held(self) -> bool:
+        """Whether a call of the job is held by us, at which the fault was to strike.
+
+        Its thread stops only when it is let go, which is right after the fault was applied.
+        """
+        totals: Mapping[str, Mapping[str, int]] = getattr(self.ground.sandbox, "totals", dict)()
+        return any(counts.get("held") for counts in totals.values())
+
+    @staticmethod
+    def soon(holds: Callable[[], bool]) -> bool:
+        """Whether it holds within ``PATIENCE``."""
+        end = time.monotonic() + PATIENCE
+        while not holds():
+            if time.monotonic() > end:
+                return False
+            time.sleep(STEP)
+        return True
+
+
+class Kill(OnJob[ProcessKill]):
+    """One signal.
+
+    KILL to the job goes to its whole process tree, as when a machine takes a service away; any other
+    signal goes to the process alone that the harness started, as from ``kill`` or a service manager. A helper is
+    the oldest process that the job itself has started, and nobody else is hit.
+    """
+
+    mechanism = "signal by pidfd"
+    cause = r"\bsignal|killed|terminated|interrupt|\bSIG[A-Z]{2,}|cancel|\babort"
+    helper_cause = (
+        r"\bsignal|killed|broken pipe|\bEOF\b|connection (was )?(lost|closed|reset)|closed|exit(ed)? (status|code)|"
+        r"subprocess|child process|helper|\bssh\b|unexpectedly"
+    )
+
+    def __init__(self, name: str, spec: ProcessKill, ground: Ground) -> None:
+        super().__init__(name, spec, ground)
+        self._facts: list[str] = []
+        self._struck = False
+        self._victim: ProcessInfo | None = None
+
+    @property
+    def number(self) -> int:
+        """Of the signal."""
+        return int(getattr(signal, f"SIG{self.spec.signal}"))
+
+    def cause_pattern(self) -> str:
+        """Whoever lost a helper sees a broken pipe or an exit status, not the signal."""
+        return self.helper_cause if self.spec.who == "helper" else self.cause
+
+    def apply(self) -> str:
+        """Send it, to a process that lives."""
+        return self._to_helper() if self.spec.who == "helper" else self._to_job()
+
+    def _to_job(self) -> str:
+        job, word = self.job(), f"SIG{self.spec.signal}"
+        self._victim = None
+        self._struck |= self.ground.sandbox.signal(job, self.number, tree=self.spec.signal == "KILL")
+        if self._struck and self.spec.signal not in {"KILL", "STOP"}:
+            self._facts.append(f"{word} delivered to the running job, process {job}")
+        return f"{word} to the job" + (" and all its processes" if self.spec.signal == "KILL" else "")
+
+    def _to_helper(self) -> str:
+        found = self.helpers()
+        if not found:
+            self._victim = None
+            return "nobody was hit: the job has started no other process"
+        victim = found[0]
+        hit = self.ground.sandbox.signal(victim.pid, self.number)
+        self._victim = victim if hit else None
+        return f"SIG{self.spec.signal} to process {victim.pid} alone: {victim.command[:100]}"
+
+    def verify(self) -> None:
+        """KILL ends it, STOP stops it; what any other signal does is the receiver's affair."""
+        if self.spec.signal == "STOP":
+            self._verify_stopped()
+        elif self._victim is not None:
+            self._verify_helper(self._victim)
+        elif self.spec.signal == "KILL" and self.spec.who == "job" and not self.soon(self.gone):
+            raise HarnessBroken(f"the job survived SIGKILL for {PATIENCE:g} s")
+
+    def _verify_stopped(self) -> None:
+        pid = self.job() if self.spec.who == "job" else self._victim.pid if self._victim else None
+        if pid is None:
+            return
+
+        def stopped() -> bool:
+            return all(p.state in "Tt" for p in self.ground.sandbox.processes() if p.pid == pid)
+
+        if not self.soon(lambda: stopped() or self.held()):
+            raise HarnessBroken(f"process {pid} does not stand still after SIGSTOP")
+        self._facts.append(f"process {pid} was stopped")
+
+    def _verify_helper(self, victim: ProcessInfo) -> None:
+        """Gone, with nobody else having been signalled; and what the job was doing then."""
+        living: Sequence[ProcessInfo] = ()
+
+        def gone() -> bool:
+            nonlocal living
+            living = self.members()
+            return all(p.pid != victim.pid for p in living)
+
+        who = f"process {victim.pid} ({victim.command[:80]})"
+        if self.spec.signal != "KILL":
+            self._facts.append(f"SIG{self.spec.signal} delivered to {who}, and to no other")
+            return
+        if not self.soon(gone):
+            raise HarnessBroken(f"{who} survived SIGKILL for {PATIENCE:g} s")
+        job = self.job()
+        after = "lived on" if any(p.pid == job for p in living) else "had reacted and ended by then"
+        self._facts.append(f"{who} died of SIGKILL, sent to it alone; the job, process {job}, {after}")
+
+    def after_job(self) -> None:
+        """A job that works alone has no helper that could die: raises ``MissingCapability``."""
+        if self.spec.who == "helper" and self.windows and not self._facts:
+            reason = "the job had started no other process when one was to be hit"
+            raise MissingCapability("helper process", reason)
 
     def bite(self) -> list[str]:
-        """The job was alive when the signal came, and for KILL it died of it."""
-        if self.spec.signal == "KILL":
+        """For KILL to the job: that it died of it; else that somebody living got the signal."""
+        if self.spec.signal == "KILL" and self.spec.who == "job":
             ended = next((e for e in self.ground.history.of("job.end") if e["job"] == "fault"), None)
-            died = ended is not None and ended["returncode"] == -signal.SIGKILL
+            died = self._struck and ended is not None and ended["returncode"] == -signal.SIGKILL
             return ["the job was ended by SIGKILL"] if died else []
-        return [f"SIG{self.spec.signal} delivered to the running job"] if self._hit else []
+        return self._facts
 
 
-class Pause(Fault[ProcessPause]):
-    """The whole process tree stands still for a while."""
+@dataclass
+class _Stand:
+    """One pause: who stood still at its end, for how long, and how much processor time went by."""
 
-    mechanism = "SIGSTOP and SIGCONT"
-    cause = r"time[d -]?out|connection|lost|clock"
+    stopped: int
+    moving: int
+    seconds: float
+    cpu: float
+
+
+class Pause(OnJob[ProcessPause]):
+    """The whole process tree stands still for a while: a suspended laptop, a frozen virtual machine."""
+
+    mechanism = "SIGSTOP and SIGCONT to the process tree"
+    cause = r"time[d -]?out|connection|\blost\b|clock|suspend"
+
+    def __init__(self, name: str, spec: ProcessPause, ground: Ground) -> None:
+        super().__init__(name, spec, ground)
+        self._stands: list[_Stand] = []
+        self._cpu: dict[int, float] = {}
+        self._before: set[int] = set()
 
     def apply(self) -> str:
         """Stop the tree."""
-        if self.ground.job_pid is None:
-            raise HarnessBroken(f"fault {self.name}: the job has no process yet")
-        self._hit = self.ground.sandbox.signal(self.ground.job_pid, signal.SIGSTOP, tree=True)
-        return "SIGSTOP to the job's processes"
+        job = self.job()
+        self._before = {p.pid for p in self.members() if p.state in "Tt"}
+        self.ground.sandbox.signal(job, signal.SIGSTOP, tree=True)
+        return f"SIGSTOP to process {job} and all that it has started"
+
+    def verify(self) -> None:
+        """The kernel reports every process as stopped."""
+        if not self.soon(lambda: self._all("Tt") or self.held()):
+            raise HarnessBroken(f"the job does not stand still {PATIENCE:g} s after SIGSTOP")
+        self._cpu = {p.pid: p.cpu for p in self.members()}
+
+    def _all(self, states: str) -> bool:
+        return all(p.state in states for p in self.members())
 
     def undo(self) -> None:
-        """Let it go on."""
+        """See whether it still stands, then let it go on."""
+        start = self.windows[-1][0]
+        now = [p for p in self.members() if p.pid in self._cpu]
+        stopped = [p for p in now if p.state in "Tt"]
+        used = sum(p.cpu - self._cpu[p.pid] for p in now)
+        seconds = self.ground.history.now() - start
+        if self._cpu:
+            self._stands.append(_Stand(len(stopped), len(now) - len(stopped), seconds, used))
         if self.ground.job_pid is not None:
             self.ground.sandbox.signal(self.ground.job_pid, signal.SIGCONT, tree=True)
 
+    def verify_undone(self) -> None:
+        """Nobody whom we stopped is left standing."""
+        ours = set(self._cpu) - self._before
+        if not self.soon(lambda: not any(p.pid in ours and p.state in "Tt" for p in self.members())):
+            raise HarnessBroken(f"the job still stands still {PATIENCE:g} s after SIGCONT")
+
     def bite(self) -> list[str]:
-        """It was running when it was stopped."""
-        start, end = self.window()
-        return [f"the running job stood still for {end - start:.1f} s"] if self._hit else []
+        """Processes that the kernel had as stopped at the end of the pause."""
+        return [
+            f"{stand.stopped} process{'es' * (stand.stopped != 1)} of the job stood still for {stand.seconds:.1f} s "
+            f"(state T at the end, {max(0.0, stand.cpu):.2f} s of processor time used)"
+            for stand in self._stands
+            if stand.stopped
+        ]
+
+    def strays(self) -> list[str]:
+        """It ran although it was stopped: somebody else must have continued it."""
+        return [
+            f"in a pause of {stand.seconds:.1f} s {stand.moving} processes did not stand still at its end, "
+            f"and {stand.cpu:.2f} s of processor time were used"
+            for stand in self._stands
+            if stand.stopped and (stand.moving or stand.cpu > USED)
+        ]
+
+
+MECHANISMS = {"process.kill": Kill, "process.pause": Pause}

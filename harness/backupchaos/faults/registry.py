@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from typing import Any
 
-from backupchaos.errors import MissingCapability
-from backupchaos.faults import files, network, processes, repository, storage
+from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.base import Fault, Ground
 from backupchaos.model.faults import FaultSpec
 
-MECHANISMS: dict[str, type[Fault[Any]]] = {
-    "network.down": network.Down,
-    "network.blackhole": network.Blackhole,
-    "network.reset": network.Reset,
-    "network.slow": network.Slow,
-    "network.latency": network.Latency,
-    "disk.full": storage.Full,
-    "file.locked": files.Locked,
-    "permission.denied": files.Denied,
-    "process.kill": processes.Kill,
-    "process.pause": processes.Pause,
-    "repository.bitflip": repository.Bitflip,
-    "repository.truncate": repository.Truncate,
-    "repository.delete": repository.Delete,
-}
+MODULES = (
+    "network",
+    "network_shaping",
+    "dns",
+    "storage",
+    "storage_calls",
+    "power",
+    "files",
+    "files_changing",
+    "permissions",
+    "processes",
+    "resources",
+    "company",
+    "clock",
+    "repository",
+    "repository_state",
+    "environment",
+    "service",
+)
+"""Each holds ``MECHANISMS``: kind -> class."""
+
+
+@cache
+def mechanisms() -> dict[str, type[Fault[Any]]]:
+    """The mechanism of every kind; imports them all."""
+    found: dict[str, type[Fault[Any]]] = {}
+    for name in MODULES:
+        found.update(import_module(f"backupchaos.faults.{name}").MECHANISMS)
+    return found
 
 
 def make_fault(name: str, spec: FaultSpec, ground: Ground) -> Fault[Any]:
-    """The mechanism for a fault; raises ``MissingCapability`` if the sandbox cannot have it."""
-    mechanism = MECHANISMS[spec.kind]
+    """The mechanism for a fault; raises ``MissingCapability`` if the sandbox or the target cannot have it."""
+    mechanism = mechanisms().get(spec.kind)
+    if mechanism is None:
+        raise HarnessBroken(f"no mechanism for {spec.kind}")
     missing = sorted(mechanism.needs - ground.sandbox.capabilities)
     if missing:
         raise MissingCapability(
@@ -36,4 +53,6 @@ def make_fault(name: str, spec: FaultSpec, ground: Ground) -> Fault[Any]:
             f"fault {spec.kind} needs it, and the {ground.sandbox.mechanism} sandbox has it not",
             "see: backupchaos doctor",
         )
-    return mechanism(name, spec, ground)
+    fault = mechanism(name, spec, ground)
+    fault.available()
+    return fault

@@ -2,54 +2,103 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Spec
-from backupchaos.model.faults import RepositoryBitflip, RepositoryDelete, RepositoryTruncate
+from backupchaos.model.faults.repository import RepositoryBitflip, RepositoryDelete, RepositoryTruncate
+
+HOW = {"bit": "bitflip", "zeros": "zero", "swapped": "swap"}
+"""Words of the vocabulary -> words of the operation ``damage``."""
+ATTEMPTS = 10
+SPARE = 100
+"""So many files more are looked at, to find one to exchange with."""
 
 
 class _Damage(Fault[Spec]):
     """Keeps time stamps as they were: rot does not touch them."""
 
     mechanism = "repository file changed in place"
-    cause = r"corrupt|damage|checksum|integrity|hash|mismatch|invalid|missing|not found|does not match|unexpected|decrypt|authenticat|\btag\b"
-    how: str
+    cause = (
+        r"corrupt|damage|checksum|integrity|\bhash|mismatch|invalid|missing|not found|no such (file|key|object)"
+        r"|no key found|not a (valid )?repository|no repository|\b(newer|older) than\b"
+        r"|does(n't| not) (match|exist)|unexpected (EOF|end)|decrypt|authenticat|\btag\b|truncated|too short"
+    )
+    damaged: list[dict[str, Any]]
+    """What each stroke did, over all windows."""
+
+    def prepare(self) -> None:
+        """Remember what is stored before the job: what it is just writing is no stored file yet."""
+        self.damaged = []
+        self._stored = frozenset(self._pick(1_000_000))
 
     def apply(self) -> str:
-        """Damage the picked files."""
+        """Damage the picked files; each time others, as long as there are others."""
         spec: Any = self.spec
-        picked = self._candidates()[: spec.files]
-        if not picked:
+        candidates = self._candidates()
+        if not candidates:
             raise HarnessBroken("the repository holds no file to damage")
-        self.damaged: list[dict[str, Any]] = [
-            self.ground.sandbox.call(
-                "damage", path=path, how=self.how, seed=f"{self.ground.seed}/{self.name}"
-            )
-            for path in picked
-        ]
-        for record in self.damaged:
-            if record["before"] == record["after"]:
-                raise HarnessBroken(f"{record['path']} is the same as before")
-        return "; ".join(
-            f"{self.how} in {record['path']} {record.get('detail', '')}" for record in self.damaged
-        )
+        self._fresh: list[dict[str, Any]] = []
+        for place, path in enumerate(candidates):
+            if len(self._fresh) < spec.files:
+                self._fresh += self._strike(path, candidates[max(place + 1, spec.files) :])
+        if not self._fresh:
+            raise HarnessBroken(f"{candidates[0]} and all others are the same as before")
+        self.damaged += self._fresh
+        words = "; ".join(f"{record['how']} in {record['path']} {record['detail']}" for record in self._fresh)
+        short = spec.files - len(self._fresh)
+        return words + (f"; {short} files less than asked for, there are no more" if short else "")
+
+    def _strike(self, path: str, spare: Sequence[str]) -> list[dict[str, Any]]:
+        """The record of the damage; none if the file cannot be made different: zeros in a hole are no damage."""
+        for attempt in range(ATTEMPTS):
+            # The seed counts the strokes: the same bit flipped twice would be whole again.
+            seed = f"{self.ground.seed}/{self.name}/{len(self.damaged) + len(self._fresh)}/{attempt}"
+            record = self.ground.sandbox.call("damage", path=path, seed=seed, **self.how(path, spare))
+            if record["before"] != record["after"]:
+                return [record]
+        return []
+
+    def how(self, path: str, spare: Sequence[str]) -> Mapping[str, Any]:
+        """Arguments of the operation ``damage``; ``spare`` are files that are not picked themselves."""
+        raise NotImplementedError
 
     def _candidates(self) -> list[str]:
-        """Repository files in the order of the pick; those that a mirror is about to overwrite come last.
+        """Repository files in the order of the pick; those that would make no test come last.
 
-        A copy of a file that has just changed or gone would be replaced by the job: damage to it is no test.
+        Of a mirror, a copy of a file that has just changed or gone would be replaced by the job. Of any
+        repository, a file that the running job is just writing, and one that is damaged already.
         """
         spec: Any = self.spec
-        changed = self.ground.changed_names
+        changed, done = self.ground.changed_names, {record["path"] for record in self.damaged}
+        found = self._pick(spec.files + len(changed) + len(done) + SPARE)
+        if self._job_runs():
+            found = self._pick(len(self._stored) + 1_000)
+            found = [path for path in found if path in self._stored] or found
+        return sorted(found, key=lambda path: (path.rsplit("/", 1)[-1] in changed, path in done))
+
+    def _pick(self, count: int) -> list[str]:
+        spec: Any = self.spec
         found: list[str] = self.ground.sandbox.call(
             "pick_files",
             root=self.ground.repository,
             pick=spec.pick,
-            count=spec.files + len(changed),
+            count=count,
             seed=f"{self.ground.seed}/{self.name}",
         )
-        return sorted(found, key=lambda path: path.rsplit("/", 1)[-1] in changed)
+        return found
+
+    def _job_runs(self) -> bool:
+        means, pid = self.ground.means, self.ground.job_pid
+        return pid is not None and means is not None and pid not in means.exits
+
+    def verify(self) -> None:
+        """What lies there is what the damage left; a running job may have replaced it in the meantime."""
+        for record in self._fresh:
+            now = self.ground.sandbox.call("digest", path=record["path"])
+            if now != record["after"] and (now == record["before"] or not self._job_runs()):
+                raise HarnessBroken(f"{record['path']} is not damaged as it should be")
 
     def bite(self) -> list[str]:
         """The damage mattered: somebody stumbled over it, or repaired it.
@@ -62,6 +111,8 @@ class _Damage(Fault[Spec]):
             if event["returncode"] != 0:
                 facts.append(f"the tool's check exits {event['returncode']}")
         for event in self.ground.history.of("restore"):
+            if event["which"] == "older" and not event["performed"]:
+                facts.append(f"the snapshot from before: {event['reason']}")
             if event["which"] in {"newest", "older", "recovered"} and event["performed"]:
                 if event["returncode"] != 0:
                     facts.append(f"restore of {event['which']} exits {event['returncode']}")
@@ -78,18 +129,47 @@ class _Damage(Fault[Spec]):
 
 
 class Bitflip(_Damage[RepositoryBitflip]):
-    """One bit."""
+    """One bit, one block, or one file for another."""
 
-    how = "bitflip"
+    def how(self, path: str, spare: Sequence[str]) -> Mapping[str, Any]:
+        """As the scenario says; a file is exchanged with the one that is most like it: who tells them apart by size?"""
+        if self.spec.how == "swapped":
+            if not spare:
+                raise HarnessBroken("the repository holds no second file to exchange with")
+            return {"how": "swap", "other": min(spare, key=self._unlikeness(path))}
+        return {"how": HOW[self.spec.how]}
+
+    def _unlikeness(self, path: str) -> Callable[[str], tuple[bool, bool, int]]:
+        root = self.ground.repository
+        entries = self.ground.sandbox.call("list_files", root=root)["entries"]
+        sizes = {f"{root}/{name}": size for name, _, size, *_ in entries}
+
+        def key(other: str) -> tuple[bool, bool, int]:
+            off = abs(sizes.get(other, 0) - sizes.get(path, 0))
+            return off > 0, other.rpartition("/")[0] != path.rpartition("/")[0], off
+
+        return key
 
 
 class Truncate(_Damage[RepositoryTruncate]):
-    """The second half."""
+    """The end of the file."""
 
-    how = "truncate"
+    def how(self, path: str, spare: Sequence[str]) -> Mapping[str, Any]:
+        """Cut where the share that is to be kept ends."""
+        size = int(self.ground.sandbox.call("stat", path=path)["size"])
+        return {"how": "truncate", "offset": min(size - 1, int(size * self.spec.keep))}
 
 
 class Delete(_Damage[RepositoryDelete]):
     """The whole file."""
 
-    how = "delete"
+    def how(self, path: str, spare: Sequence[str]) -> Mapping[str, Any]:
+        """There is one way only."""
+        return {"how": "delete"}
+
+
+MECHANISMS = {
+    "repository.bitflip": Bitflip,
+    "repository.truncate": Truncate,
+    "repository.delete": Delete,
+}

@@ -1,54 +1,61 @@
-"""Faults of the volumes."""
+"""Faults of the space on volumes: it ends, it nearly ends, there are no more inodes, files may not grow."""
 
 from __future__ import annotations
 
-import re
+import signal
+from collections.abc import Sequence
 
-from backupchaos.environments.base import Place
+from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken
-from backupchaos.faults.base import Fault
-from backupchaos.model.faults import DiskFull
+from backupchaos.faults.base import JobShape
+from backupchaos.faults.on_volume import NO_SPACE, OnVolume, counted, first
+from backupchaos.faults.storage_mounts import Readonly, Vanishes
+from backupchaos.model.faults.storage import DiskFull, DiskInodes, DiskNearlyFull, DiskQuota
 from backupchaos.units import format_size
 
 PAGE = 4096
-SETTLE = 0.5
-"""Seconds after the fault in which the job's last words may still arrive."""
-FULL = r"no space|ENOSPC|disk (is )?full|\bfull\b|quota|not enough (free )?space|too big for remaining|insufficient"
+WRITES = ("write", "fallocate")
+NAMES = ("create", "mkdir", "mknod", "symlink", "link")
+"""Calls that need an inode of a tmpfs; a hard link does too."""
 
 
-TOLD = r"no space|ENOSPC|disk (is )?full|quota exceeded|not enough (free )?space|too big for remaining"
-"""Proof needs the kernel's own words: 'full backup' is no full disk."""
-
-
-class Full(Fault[DiskFull]):
-    """The volume shrinks to what is used plus a headroom: as if somebody else had filled it."""
+class _Limited(OnVolume[DiskFull | DiskNearlyFull]):
+    """The volume shrinks to what is used plus a rest: as if somebody else had filled it."""
 
     mechanism = "tmpfs shrunk in mid-run"
     needs = frozenset({"volumes"})
-    cause = FULL
+    cause = NO_SPACE
 
-    @property
-    def place(self) -> Place:
-        """The volume."""
-        return Place(self.spec.place)
+    def left(self) -> int:
+        """Bytes that stay free."""
+        raise NotImplementedError
+
+    def watches(self) -> Sequence[SyscallRule]:
+        """Writes that do not fit, and questions for the free space: a careful job asks before it writes."""
+        return (
+            SyscallRule(f"{self.name}.unfit", WRITES, self.below, measure="space"),
+            SyscallRule(f"{self.name}.asked", ("statfs",), self.below),
+        )
 
     def apply(self) -> str:
         """Shrink; the kernel itself then says ENOSPC."""
-        usage = self.ground.sandbox.usage(self.place)
-        self._original = usage.total
-        self._limit = usage.used + self.spec.headroom
-        self.ground.sandbox.resize(self.place, self._limit)
-        return f"{self.place} volume: {format_size(self.spec.headroom)} left"
+        self._original = self.ground.sandbox.usage(self.place).total
+        self.arm()
+        self.ground.sandbox.leave(self.place, self.left())
+        return f"{self.place} volume: {format_size(self.left())} left"
 
     def verify(self) -> None:
-        """The kernel reports no more free space than the headroom."""
+        """The kernel reports no more free space than was to be left."""
         free = self.ground.sandbox.usage(self.place).free
-        if free > self.spec.headroom + 2 * PAGE:
+        if free > self.left() + 2 * PAGE:
             raise HarnessBroken(f"the {self.place} volume still has {free} bytes free")
 
     def undo(self) -> None:
         """Give the space back."""
-        self.ground.sandbox.resize(self.place, self._original)
+        try:
+            self.ground.sandbox.resize(self.place, self._original)
+        finally:
+            self.disarm()
 
     def verify_undone(self) -> None:
         """The volume has its size again."""
@@ -56,24 +63,179 @@ class Full(Fault[DiskFull]):
         if total < self._original:
             raise HarnessBroken(f"the {self.place} volume has {total} bytes, not {self._original}")
 
+    def unfit(self) -> list[str]:
+        """Writes that the kernel had to refuse or to cut short."""
+        events = self.hits("unfit")
+        return [f"{counted(events, 'write')} needed more than was free, {first(events)}"] if events else []
+
+
+class Full(_Limited):
+    """Almost nothing is left.
+
+    It bites when a write needs more than is free: the supervisor compares them before the call is made.
+    A job that asked the kernel for the free space and then failed has met it too. Without a supervisor
+    a volume that was filled to the last page, or the kernel's words, must do.
+    """
+
+    spec: DiskFull
+
+    def left(self) -> int:
+        """The headroom."""
+        return self.spec.headroom
+
     def bite(self) -> list[str]:
-        """The job filled it to the last page, or was told that it is full."""
-        start, end = self.window()
+        """Writes that did not fit, or an answer that made the job give up."""
+        facts = self.unfit()
+        asked = self.hits("asked")
+        if asked and self.job_failed():
+            facts.append(
+                f"the free space was asked for {len(asked)} times, {first(asked)}, and the job failed"
+            )
+        if facts or (self.rules_given and self.watched):
+            return facts
+        return self._filled() + self.told(NO_SPACE)
+
+    @property
+    def rules_given(self) -> bool:
+        """Somebody was started with the rules."""
+        return bool(self._armed)
+
+    def _filled(self) -> list[str]:
+        if self.left() <= 2 * PAGE:
+            return []  # it was so before the job wrote anything
         samples = [
-            (t, usage.free)
+            (usage.free, t)
             for t, place, usage in self.ground.free_space
-            if place == self.place and start <= t <= end + 0.05
+            if place == self.place and self.in_force(t)
         ]
-        facts = []
-        if samples:
-            t, least = min(samples, key=lambda sample: sample[1])
-            if least <= 2 * PAGE:
-                facts.append(f"{least} bytes free at {t:.2f} s")
-        told = [
-            event
-            for event in self.ground.events("log", "service", since=start)
-            if event.t <= end + SETTLE and re.search(TOLD, event["text"], re.IGNORECASE)
-        ]
-        if told:
-            facts.append(f"{len(told)} messages about a full disk, first: {told[0]['text'][:300]!r}")
+        least, t = min(samples, default=(PAGE * 3, 0.0))
+        return [f"{least} bytes free at {t:.2f} s"] if least <= 2 * PAGE else []
+
+
+class NearlyFull(_Limited):
+    """Just enough is left; it bites when something is written all the same."""
+
+    spec: DiskNearlyFull
+
+    def left(self) -> int:
+        """What the scenario leaves."""
+        return self.spec.left
+
+    def watches(self) -> Sequence[SyscallRule]:
+        """Every write; the first few are enough to tell."""
+        wrote = SyscallRule(f"{self.name}.wrote", WRITES, self.below, times=3)
+        return (*super().watches(), wrote)
+
+    def apply(self) -> str:
+        """Shrink."""
+        words = super().apply()
+        self._least = self.ground.sandbox.usage(self.place).free
+        return words
+
+    def undo(self) -> None:
+        """Give the space back, and remember what was left in the end."""
+        self._least = min(self._least, self.ground.sandbox.usage(self.place).free)
+        super().undo()
+
+    def bite(self) -> list[str]:
+        """Writes on the narrow volume, or space that was used up on it."""
+        facts = self.unfit()
+        events = self.hits("wrote")
+        if events:
+            facts.append(f"written to with {format_size(self.left())} left, {first(events)}")
+        used = self.left() - self._least if self.windows else 0
+        if used >= PAGE:
+            facts.append(f"{format_size(self._least)} were left in the end")
         return facts
+
+
+class Inodes(OnVolume[DiskInodes]):
+    """No more files can be made; it bites when a call would make one."""
+
+    mechanism = "tmpfs remounted with fewer inodes in mid-run"
+    needs = frozenset({"volumes"})
+    cause = rf"{NO_SPACE}|\binodes?\b"
+
+    def watches(self) -> Sequence[SyscallRule]:
+        """Names that cannot be made."""
+        return (SyscallRule(f"{self.name}.refused", NAMES, self.below, measure="inodes"),)
+
+    def apply(self) -> str:
+        """Remount; the kernel itself then says ENOSPC."""
+        self._original = self.ground.sandbox.usage(self.place).files
+        self.arm()
+        self.ground.sandbox.limit_files(self.place, left=self.spec.left)
+        return f"{self.place} volume: {self.spec.left} more files can be made"
+
+    def verify(self) -> None:
+        """The kernel reports no more free inodes."""
+        free = self.ground.sandbox.usage(self.place).free_files
+        if free > self.spec.left + 64:  # what the job removed meanwhile is free again
+            raise HarnessBroken(f"{free} files can still be made on the {self.place} volume")
+
+    def undo(self) -> None:
+        """Give them back."""
+        try:
+            self.ground.sandbox.limit_files(self.place, total=self._original)
+        finally:
+            self.disarm()
+
+    def verify_undone(self) -> None:
+        """As many as before."""
+        total = self.ground.sandbox.usage(self.place).files
+        if total < self._original:
+            raise HarnessBroken(f"the {self.place} volume takes {total} files, not {self._original}")
+
+    def bite(self) -> list[str]:
+        """Names that could not be made."""
+        events = self.hits("refused")
+        if events:
+            return [f"{counted(events, 'call')} needed an inode when none was free, {first(events)}"]
+        return [] if self.watched else self.told(NO_SPACE)
+
+
+class Quota(OnVolume[DiskQuota]):
+    """No file of the job may grow beyond a size: the kernel ends the write, and sends SIGXFSZ."""
+
+    mechanism = "RLIMIT_FSIZE of the job"
+    cause = r"file (is )?too (large|big)|\bEFBIG\b|SIGXFSZ|file size limit|quota"
+
+    def watches(self) -> Sequence[SyscallRule]:
+        """Calls that would make a file longer, wherever it is."""
+        calls = (*WRITES, "truncate")
+        return (SyscallRule(f"{self.name}.over", calls, ("/**",), measure="length", size=self.spec.size),)
+
+    def shape(self) -> JobShape:
+        """The limit is inherited by all that the job starts."""
+        return JobShape(rlimits={"fsize": self.spec.size})
+
+    def apply(self) -> str:
+        """The job will be started with it."""
+        self.arm()
+        return f"no file of the job beyond {format_size(self.spec.size)}"
+
+    def undo(self) -> None:
+        """It ends with the job."""
+        self.disarm()
+
+    def bite(self) -> list[str]:
+        """Calls beyond the limit, or a job that died of the signal."""
+        events = self.hits("over")
+        facts = []
+        if events:
+            facts.append(f"{counted(events, 'call')} went beyond the limit, {first(events)}")
+        ends = [event for event in self.ground.history.of("job.end") if event["job"] == "fault"]
+        if any(event["returncode"] == -signal.SIGXFSZ for event in ends):
+            facts.append("the job was ended by SIGXFSZ")
+        return facts if facts or self.watched else self.told(self.cause)
+
+
+MECHANISMS = {
+    "disk.full": Full,
+    "disk.nearly_full": NearlyFull,
+    "disk.inodes": Inodes,
+    "disk.quota": Quota,
+    "disk.readonly": Readonly,
+    "disk.vanishes": Vanishes,
+}
+"""From the vocabulary to the mechanisms."""

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from backupchaos.targets.base import Target
 
 OF_THE_SANDBOX = (
+    "clock",
     "namespaces",
     "network",
     "permissions",
     "processes",
     "readonly",
+    "short_writes",
     "syscalls",
     "volumes",
     "xattrs",
@@ -79,9 +81,9 @@ def look(environment: Environment, *, deep: bool = True) -> Here:
 
 def needs(scenario: Scenario) -> tuple[str, ...]:
     """The capabilities that a scenario's faults and repository need, sorted."""
-    from backupchaos.faults.registry import MECHANISMS
+    from backupchaos.faults.registry import mechanisms
 
-    words = {need for fault in scenario.faults.values() for need in MECHANISMS[fault.kind].needs}
+    words = {need for fault in scenario.faults.values() for need in mechanisms()[fault.kind].needs}
     if scenario.needs_link:
         words.add("link")
     if scenario.repository not in {"any", "local"}:
@@ -94,7 +96,7 @@ def needs(scenario: Scenario) -> tuple[str, ...]:
 def gap(scenario: Scenario, target: Target, here: Here) -> str:
     """Why this scenario cannot run here with this target; empty if nothing speaks against it."""
     from backupchaos.engine.prepare import choose_repository
-    from backupchaos.faults.registry import MECHANISMS
+    from backupchaos.faults.registry import mechanisms
     from backupchaos.services.registry import service_for
 
     if here.problem:
@@ -106,7 +108,7 @@ def gap(scenario: Scenario, target: Target, here: Here) -> str:
             service_for(kind).available()
     except MissingCapability as missing:
         return str(missing)
-    wanted = {need for fault in scenario.faults.values() for need in MECHANISMS[fault.kind].needs}
+    wanted = {need for fault in scenario.faults.values() for need in mechanisms()[fault.kind].needs}
     return "; ".join(
         f"{name}: {here.lacking.get(name) or f'the sandbox ({here.mechanism}) has it not'}"
         for name in sorted(wanted - here.capabilities)

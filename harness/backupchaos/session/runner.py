@@ -68,12 +68,15 @@ class Session:
     def run(self, order: Order, progress: Callable[[Event], None] | None = None) -> Run:
         """Make one run and store it.
 
-        Raises ``NotCovered`` where something is missing, ``UsageProblem`` for mistakes of the user.
+        Raises ``NotCovered`` where something is missing, ``UsageProblem`` for mistakes of the user, among
+        them a scenario whose ``allow`` the user did not repeat.
         An interrupt is stored as an ``invalid`` run before it goes on its way.
         """
+        from backupchaos.engine import guard
         from backupchaos.engine import run as engine
         from backupchaos.engine.options import RunOptions
 
+        guard.check(order.scenario, self.settings.allow, self.settings.allow_option)
         seed = self.settings.seed if order.seed is None else order.seed
         self._prepare_folder()
         try:
@@ -89,6 +92,7 @@ class Session:
                 reproduce=order.reproduce,
                 progress=progress,
                 control_cache=self._controls,
+                allow=self.settings.allow,
             )
             run = engine.run_scenario(order.scenario, order.target, options)
         except MissingCapability as gap:

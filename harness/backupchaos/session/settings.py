@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from backupchaos.errors import MissingCapability, UsageProblem
+from backupchaos.errors import UsageProblem
 
 if TYPE_CHECKING:
     from backupchaos.environments.base import Environment
@@ -25,7 +25,8 @@ EVERYTHING = "all"
 @dataclass(frozen=True)
 class Settings:
     """``runs`` is the folder in which every run gets a folder of its own; ``require`` names the
-    capabilities whose absence fails instead of skipping.
+    capabilities whose absence fails instead of skipping. ``allow`` is what the user repeated of the
+    scenarios' ``allow``, by means of ``allow_option``.
     """
 
     runs: Path
@@ -34,6 +35,8 @@ class Settings:
     keep: KeepWord = "never"
     link: LinkWord = "auto"
     require: frozenset[str] = frozenset()
+    allow: frozenset[str] = frozenset()
+    allow_option: str = "--allow"
 
     def requires(self, capability: str) -> bool:
         """The absence of this capability is a failure."""
@@ -43,9 +46,9 @@ class Settings:
 def make_environment(name: str) -> Environment:
     """The environment of that name; raises ``MissingCapability`` or ``UsageProblem``."""
     if name == "docker":
-        raise MissingCapability(
-            "docker", "this version makes its sandboxes with namespaces only", "use the environment 'local'"
-        )
+        from backupchaos.environments.docker.environment import DockerEnvironment
+
+        return DockerEnvironment()
     if name not in ENVIRONMENTS:
         raise UsageProblem(f"there is no environment {name!r}. Known: {', '.join(ENVIRONMENTS)}.")
     from backupchaos.environments.local.environment import LocalEnvironment

@@ -153,6 +153,18 @@ class Target(Protocol):
     def unlock(self, work: Workspace) -> Command | None:
         """Remove stale locks, or None."""
 
+    def prune(self, work: Workspace) -> Command | None:
+        """Remove what no snapshot needs, and keep every snapshot; or None."""
+
+    def cache_files(self, work: Workspace) -> Sequence[str]:
+        """Directories of the tool's cache; empty if it keeps none."""
+
+    def drifted(self, work: Workspace) -> Command | None:
+        """The job as another version of the tool does it, or None."""
+
+    def pipeline(self, work: Workspace) -> tuple[Command, Command] | None:
+        """(producer, job): the job stores what the producer writes to its standard input; or None."""
+
     def states(self, work: Workspace) -> Command | None:
         """Ask the job for the states it went through (profile ``own``), or None."""
 
@@ -205,6 +217,22 @@ class BaseTarget:
 
     def unlock(self, work: Workspace) -> Command | None:
         """There are no locks."""
+        return None
+
+    def prune(self, work: Workspace) -> Command | None:
+        """Nothing can be pruned."""
+        return None
+
+    def cache_files(self, work: Workspace) -> Sequence[str]:
+        """Whatever lies on the cache volume."""
+        return (work.cache,)
+
+    def drifted(self, work: Workspace) -> Command | None:
+        """There is no other version."""
+        return None
+
+    def pipeline(self, work: Workspace) -> tuple[Command, Command] | None:
+        """It stores files only."""
         return None
 
     def states(self, work: Workspace) -> Command | None:

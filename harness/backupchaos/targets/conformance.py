@@ -119,6 +119,18 @@ class TargetConformance(TargetParts):
             self.succeed(ready, command)
             self.back_up(target, ready)
 
+    def test_prune_keeps_every_snapshot(self, target: Target, ready: Bench) -> None:
+        """It removes what no snapshot needs, and nothing else."""
+        command = target.prune(ready.work)
+        if command is None:
+            return
+        manifest = self.manifest(ready, "pruned")
+        self.back_up(target, ready)
+        names = self.names(target, ready)
+        self.succeed(ready, command)
+        assert self.names(target, ready) == names
+        self.assert_restores(target, ready, names[-1], manifest)
+
     def test_missing_source_is_no_success(self, target: Target, ready: Bench) -> None:
         """A source that is not there must not be backed up as an empty one."""
         os.rename(ready.source, ready.root / "elsewhere")

@@ -118,7 +118,10 @@ class TargetParts:
     def commands(self, target: Target, bench: Bench) -> Sequence[Command]:
         """Every command that the adapter offers."""
         work = bench.work
-        optional = (target.snapshots, target.check, target.unlock, target.states)
+        optional = (
+            *(target.snapshots, target.check, target.unlock, target.states),
+            *(target.prune, target.drifted),
+        )
         found = [made for make in optional if (made := make(work)) is not None]
         return [
             target.version(),

@@ -40,6 +40,7 @@ class Story:
         self.returncode = 0
         self.outcome = "success"
         self.states = ["PENDING", "RUNNING", "RETRYING", "RUNNING", "SUCCESS"]
+        self.derived: list[str] = []
         self.log = [("info", "start"), ("warning", "connection lost, retry")]
         self.trace = "t1"
         self.retries: list[tuple[str, float]] = [("log", 0.5), ("link", 0.6)]
@@ -71,6 +72,7 @@ class Story:
                 )
             )
         rows += [("state", {"job": "fault", "state": s, "source": "job"}) for s in self.states]
+        rows += [("state", {"job": "fault", "state": s, "source": "derived"}) for s in self.derived]
         ended = {"timed_out": self.timed_out, "hung": self.hung, "silent_for": 1.0}
         rows.append(
             ("job.end", {"job": "fault", "returncode": self.returncode, "outcome": self.outcome, **ended})

@@ -144,6 +144,24 @@ def test_a_killed_job_whose_own_state_says_success_claims_it() -> None:
     assert verdicts(story)["honest"] is Verdict.UNVERIFIED
 
 
+def test_a_job_that_died_before_it_could_record_a_state_claims_nothing() -> None:
+    story = Story().fails()
+    story.states = []
+    story.derived = ["PENDING", "RUNNING", "FAILED"]
+    case = story.case()
+    assert [change.state for change in case.states()] == story.derived
+    assert not case.claims_success
+    assert verdicts(story)["final_state"] is Verdict.PASS
+
+
+def test_a_job_that_keeps_states_owes_them_when_it_succeeds() -> None:
+    story = Story(expect=EXPECT)
+    story.states = []
+    story.derived = ["PENDING", "RUNNING", "SUCCESS"]
+    assert story.case().states() == []
+    assert verdicts(story)["states"] is not Verdict.PASS
+
+
 def test_a_partial_job_owes_all_but_what_it_names() -> None:
     story = Story()
     story.returncode, story.outcome = 3, "partial"
@@ -173,6 +191,14 @@ def test_loud_damage_is_accepted_where_the_scenario_says_so() -> None:
     story.restores[0] = restored("newest", different=1)
     story.check = 0
     assert {"honest", "check"} <= bad(story)
+
+
+def test_damage_that_the_job_has_repaired_need_not_be_found() -> None:
+    story = Story(expect={"restore": "loud", "older": "loud", "check": "fails"})
+    story.check = 0
+    assert bad(story) == set()
+    story.restores[1] = replace(restored("older", missing=1), returncode=1)
+    assert bad(story) == {"check"}
 
 
 def test_a_recovery_job_must_not_lie_even_if_it_need_not_succeed() -> None:

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupchaos.engine.schedule import Action, Facts, Schedule, Status
-from backupchaos.model.faults import DiskFull, FaultSpec, NetworkDown, ProcessKill
+from backupchaos.model.faults import FaultSpec
+from backupchaos.model.faults.network import NetworkDown
+from backupchaos.model.faults.processes import ProcessKill
+from backupchaos.model.faults.storage import DiskFull
 from backupchaos.model.triggers import Trigger
 
 

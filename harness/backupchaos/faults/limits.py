@@ -1,0 +1,87 @@
+"""What faults of resources share: a control group for the job, and what the job was born with."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from typing import Any
+
+from backupchaos.environments.base import ControlGroup, Controller
+from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.base import Fault, Ground, JobShape, Spec
+
+GO_BUILD = b"\xff Go buildinf:"
+"""What Go's linker writes into every program (Go source, debug/buildinfo)."""
+
+
+def is_go(program: str) -> bool:
+    """Whether this is a program made by Go; False for what cannot be read."""
+    try:
+        with open(program, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return data[:4] == b"\x7fELF" and data.find(GO_BUILD) >= 0
+    except (OSError, ValueError):
+        return False
+
+
+class Born(Fault[Spec]):
+    """Knows what ``/proc`` said of the fault job right after its exec."""
+
+    def __init__(self, name: str, spec: Spec, ground: Ground) -> None:
+        super().__init__(name, spec, ground)
+        self.born: Mapping[str, Any] = {}
+        """Empty if it was gone before anybody could look."""
+
+    def after_job(self) -> None:
+        """Now; later there is another job."""
+        if self.ground.job_pid is not None:
+            self.born = self.ground.sandbox.birth(self.ground.job_pid)
+
+    def limit_of(self, name: str) -> str:
+        """A soft limit that it was born with, by the kernel's name for it."""
+        return str(self.born.get("limits", {}).get(name, ""))
+
+
+class InGroup(Born[Spec]):
+    """A limit by a control group, if there can be one."""
+
+    controller: Controller
+
+    def __init__(self, name: str, spec: Spec, ground: Ground) -> None:
+        super().__init__(name, spec, ground)
+        self._group: ControlGroup | None = None
+        self._hits = 0
+
+    def find_group(self) -> str:
+        """Take the control group of the run; the reason if there can be none."""
+        try:
+            self._group = self.ground.sandbox.control_group(self.controller)
+        except MissingCapability as missing:
+            return str(missing)
+        self.mechanism = self._group.mechanism
+        return ""
+
+    def limit(self, value: float) -> None:
+        """Put the limit in force; what the kernel counts from here on is the fault's doing."""
+        assert self._group is not None
+        self._before = self._group.hits()
+        self._group.limit(value)
+
+    def shape(self) -> JobShape | None:
+        """The job joins the group before its exec."""
+        return None if self._group is None else JobShape(cgroup=self._group.path)
+
+    def verify(self) -> None:
+        """The kernel has the limit."""
+        if self._group is not None and self._group.limited() is None:
+            raise HarnessBroken(f"{self._group.mechanism}: no limit is in force")
+
+    def undo(self) -> None:
+        """Take the limit away, and see how often it was met."""
+        if self._group is not None:
+            self._hits += self._group.hits() - self._before
+            self._group.limit(None)
+
+    def verify_undone(self) -> None:
+        """The kernel has no limit any more."""
+        if self._group is not None and self._group.limited() is not None:
+            raise HarnessBroken(f"{self._group.mechanism}: the limit is still in force")

@@ -1,0 +1,180 @@
+"""What all faults of the link between the job and its repository share.
+
+What the tap does on a fault's behalf bears the fault's name as ``cause`` in the link's events, so that
+proof and strays need no guess about time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backupchaos.errors import HarnessBroken
+from backupchaos.faults.base import Fault, Ground, Spec
+from backupchaos.history import Event
+
+CAUSE = (
+    r"connect|refused|reset by|\bECONN|\bEPIPE|broken pipe|time[ds]?[ -]?out|deadline exceeded|\beof\b"
+    r"|unreachable|no route to host|network|host is down|ssh command exited|\blink \S+ (?:is|was|failed|lost)"
+)
+STRIKES = ("close", "refused", "fault_hit", "flip", "lost", "name")
+"""Link events that show a fault at work."""
+
+
+class LinkFault(Fault[Spec]):
+    """What all link faults share."""
+
+    mechanism = "link tap"
+    needs = frozenset()
+    cause = CAUSE
+
+    def __init__(self, name: str, spec: Spec, ground: Ground) -> None:
+        super().__init__(name, spec, ground)
+        self._gone: list[float] = []
+        """When each window was verified to be over; later than its end, which is stamped before the undoing."""
+
+    @property
+    def link(self) -> Any:
+        """The link to the repository; scenarios with a local repository never get here."""
+        if self.ground.link is None:
+            raise HarnessBroken(f"fault {self.name} needs a link, but the repository is local")
+        return self.ground.link
+
+    def mine(self, *names: str) -> list[Event]:
+        """Link events of these kinds that this fault brought about."""
+        return [
+            event
+            for event in self.ground.history.of("link")
+            if event["ev"] in names and event.get("cause") == self.name
+        ]
+
+    def listening(self) -> bool:
+        """The kernel shows a listener on the link's port (no connection is made: it would be counted)."""
+        listeners = self.ground.sandbox.call("network_stats")["listeners"]
+        return any(entry["port"] == self.link.port for entry in listeners)
+
+    def verify_undone(self) -> None:
+        """The tap is in no mode of ours any more, its port listens, and the kernel drops nothing.
+
+        The mode that it is in may be another fault's.
+        """
+        state = self.link.state()
+        if state["cause"] == self.name or (state["mode"] == "up" and not self.listening()):
+            raise HarnessBroken(f"the link is still {state['mode']} after {self.spec.kind} was undone")
+        if left := state["stray_filters"]:
+            raise HarnessBroken(
+                f"packets of {left} sockets are still dropped after {self.spec.kind} was undone"
+            )
+        self.over()
+
+    def holds(self, mode: str) -> None:
+        """Raise ``HarnessBroken`` unless the tap is in this mode, and by our order."""
+        state = self.link.state()
+        if state["mode"] != mode:
+            raise HarnessBroken(f"the link is {state['mode']}, not {mode}")
+        if state["cause"] != self.name:
+            raise HarnessBroken(
+                f"the link is {mode} because of {state['cause'] or 'nobody'}, not of {self.name}"
+            )
+
+    def over(self) -> None:
+        """From now on it must not strike."""
+        self._gone.append(self.ground.history.now())
+
+    def strays(self) -> list[str]:
+        """What it did outside of all its windows."""
+        spans = [
+            (start, self._gone[number] if number < len(self._gone) else float("inf"))
+            for number, (start, _) in enumerate(self.windows)
+        ]
+        return [
+            f"{event['ev']} at {event.t:.3f} s on connection {event['conn']}"
+            for event in self.mine(*STRIKES)
+            if not any(start <= event.t <= end for start, end in spans)
+        ]
+
+    def refusals(self) -> int:
+        """Attempts to connect that this fault refused.
+
+        The kernel's counter names no port: in a network that the run shares with others it proves nothing.
+        """
+        alone = "network" in self.ground.sandbox.capabilities
+        return sum(int(e["count"]) for e in self.mine("refused") if alone or e["exact"])
+
+    def cut(self) -> list[str]:
+        """Connections that this fault ended, in words."""
+        ended = self.mine("close")
+        if not ended:
+            return []
+        moved = sum(int(event.get("up", 0)) for event in ended)
+        return [f"{len(ended)} live connections cut after {moved} bytes sent"]
+
+    def stalled(self) -> list[str]:
+        """Connections on which bytes waited in vain, and attempts without an answer, in words."""
+        hits = self.mine("fault_hit")
+        facts = []
+        if hits:
+            most = max(sum(int(e.get(key, 0)) for key in ("up", "down", "kept")) for e in hits)
+            conns = len({event["conn"] for event in hits})
+            facts.append(f"{conns} live connections went silent with up to {most} bytes under way")
+        if count := self.refusals():
+            facts.append(f"{count} connection attempts left without an answer")
+        return facts
+
+
+class Toxic(LinkFault[Spec]):
+    """A toxic on both directions, on whatever Toxiproxy server works behind the tap."""
+
+    mechanism = "toxics on the link"
+
+    def __init__(self, name: str, spec: Spec, ground: Ground) -> None:
+        super().__init__(name, spec, ground)
+        self._toxics: dict[str, Any] = {}
+        self._before: dict[str, Any] = {}
+        self._moved = [0, 0]
+        self._connections = 0
+
+    def add(self, kind: str, **attributes: int) -> None:
+        """Add it; its name is the fault's, with the stream's."""
+        self._before = self.link.state()
+        for stream in ("upstream", "downstream"):
+            name = f"{self.name}_{stream}"
+            self._toxics[name] = self.link.toxic(kind, stream, name=name, **attributes)
+
+    def verify(self) -> None:
+        """The server shows both, with the attributes that were asked for."""
+        there = self.link.toxics()
+        for name, toxic in self._toxics.items():
+            if name not in there or there[name].attributes != toxic.attributes:
+                raise HarnessBroken(f"the toxic {name} is not on the link")
+
+    def undo(self) -> None:
+        """Remove both, each even if the other cannot be removed; what passed meanwhile is counted."""
+        after, problems = self.link.state(), []
+        for index, key in enumerate(("up", "down")):
+            self._moved[index] += after[key] - self._before[key]
+        fresh = after["accepted"] - self._before["accepted"]
+        self._connections = max(self._connections, self._before["open"] + fresh)
+        for toxic in self._toxics.values():
+            try:
+                toxic.remove()
+            except HarnessBroken as error:
+                problems.append(str(error))
+        if problems:
+            raise HarnessBroken("; ".join(problems))
+
+    def verify_undone(self) -> None:
+        """The server shows neither."""
+        left = sorted(self._toxics.keys() & self.link.toxics().keys())
+        if left:
+            raise HarnessBroken(f"still on the link: {', '.join(left)}")
+        self.over()
+
+    def mine(self, *names: str) -> list[Event]:
+        """What these toxics did; only the embedded server tells."""
+        by = {f"toxic:{name}" for name in self._toxics}
+        return [e for e in self.ground.history.of("link") if e["ev"] in names and e.get("by") in by]
+
+    def moved(self) -> tuple[int, int]:
+        """(up, down) bytes that went over the link while the toxics were on."""
+        up, down = self._moved
+        return up, down

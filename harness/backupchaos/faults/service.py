@@ -1,0 +1,165 @@
+"""The server behind the link is killed or restarted; what it does wrong with requests: ``service_answers``."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults import service_answers
+from backupchaos.faults.base import Fault, Means, Spec
+from backupchaos.faults.service_answers import job_end
+from backupchaos.model.faults.service import ServiceKill, ServiceRestart
+
+GONE = (
+    r"connection (was |is )?(refused|reset|lost|closed|aborted|broken)|broken pipe|\beof\b|unreachable|no route"
+    r"|ECONN|EPIPE|(cannot|could not|couldn't|failed to|unable to) (re)?connect|\blinks?\b.*(failed|down|silent)"
+    r"|disconnected|time[d -]?out|connect(ion)? (failed|error)"
+)
+"""What clients say of a server that is no longer there."""
+PATIENCE = 1.0
+"""Seconds for a server to end by itself, before its connections are cut, and again before it is killed."""
+LAG = 0.1
+"""Seconds after which the tap has told of a refusal: it counts them every 25 ms."""
+
+
+class _Away(Fault[Spec]):
+    """The server's processes are ended; its port refuses until it is there again.
+
+    The tap in front goes on listening, as a load balancer would; so it is told to refuse in the dead
+    server's place, and clients get from the kernel what they would get without it.
+    """
+
+    mechanism = "signal to the server's process tree; the link refuses while it is away"
+    cause = GONE
+
+    def __init__(self, name: str, spec: Spec, ground: Any) -> None:
+        super().__init__(name, spec, ground)
+        self._away: list[tuple[float, float | None]] = []
+        self._pid = 0
+
+    def available(self) -> None:
+        """Raise ``MissingCapability`` for a server that would itself lose what the job stored."""
+        if self.ground.means is not None and self.ground.means.service_forgets:
+            raise MissingCapability(
+                "durable server",
+                f"{self.spec.kind}: this server is no fair judge, since {self.ground.means.service_forgets}",
+                "use repository: sftp, webdav or rest",
+            )
+
+    @property
+    def link(self) -> Any:
+        """The link to the repository; scenarios with a local repository never get here."""
+        if self.ground.link is None:
+            raise HarnessBroken(f"fault {self.name} needs a server, but the repository is local")
+        return self.ground.link
+
+    @property
+    def means(self) -> Means:
+        """The engine's help."""
+        if self.ground.means is None or self.ground.means.service_pid is None:
+            raise HarnessBroken(f"fault {self.name}: there is no server to stop")
+        return self.ground.means
+
+    def stop(self, number: int) -> None:
+        """End the server and everything it started; from then on its port refuses."""
+        pid = self._pid = self.means.service_pid or 0
+        self._away.append((self.ground.history.now(), None))
+        send, polite = self.ground.sandbox.signal, number != signal.SIGKILL
+        # A server that is killed must not see its clients go, and none may come in between: so it is frozen first.
+        if not send(pid, number if polite else signal.SIGSTOP, tree=True):
+            raise HarnessBroken("the server was not running any more")
+        ended = polite and self._ends(PATIENCE)
+        self.link.down("refused")
+        if ended or (polite and self._ends(PATIENCE)):
+            return
+        send(pid, signal.SIGKILL, tree=True)
+        if not self._ends(10 * PATIENCE):
+            raise HarnessBroken(f"the server, process {pid}, survived SIGKILL")
+
+    def _ends(self, timeout: float) -> bool:
+        return self.means.wait(self._pid, timeout) is not None
+
+    def start(self) -> None:
+        """Start it again and open its port, the latter even if the former failed."""
+        try:
+            self.means.restart_service()
+        finally:
+            self.link.up()
+            self._away[-1] = (self._away[-1][0], self.ground.history.now())
+
+    def verify_undone(self) -> None:
+        """A server runs, and its port listens (no connection is made: it would be counted)."""
+        if self.means.service_pid in self.means.exits:
+            raise HarnessBroken("the server that was started again has ended")
+        listeners = self.ground.sandbox.call("network_stats")["listeners"]
+        if not any(entry["port"] == self.link.port for entry in listeners):
+            raise HarnessBroken("the server runs again, but its port does not listen")
+
+    def bite(self) -> list[str]:
+        """Connections that died with the server, attempts that found nobody."""
+        limit = job_end(self.ground.history) + LAG
+        links = self.ground.history.of("link")
+        events = [event for event in links if event.t <= limit and self._while_away(event.t)]
+        closes = [event for event in events if event["ev"] == "close"]
+        died = [e for e in closes if str(e.get("reason")) in ("down", "upstream_fin", "upstream_rst")]
+        refused = sum(int(e.get("count", 1)) for e in events if e["ev"] == "refused")
+        refused += sum(1 for e in closes if e.get("reason") == "dial_fail")
+        facts = []
+        if died:
+            facts.append(f"{len(died)} live connections died with the server")
+        if refused:
+            facts.append(f"{refused} connection attempts found no server")
+        if facts:
+            code = self.means.exits[self._pid][0]
+            seconds = sum((end or start) - start for start, end in self._away)
+            how = signal.Signals(-code).name if code < 0 else f"code {code}"
+            facts.append(f"the server's process {self._pid} ended by {how}, it was away for {seconds:.2f} s")
+        return facts
+
+    def _while_away(self, t: float) -> bool:
+        return any(start <= t and (end is None or t <= end) for start, end in self._away)
+
+
+class Kill(_Away[ServiceKill]):
+    """The server dies, and comes back when the fault ends."""
+
+    def apply(self) -> str:
+        """Kill it."""
+        self.stop(getattr(signal, f"SIG{self.spec.signal}"))
+        return f"SIG{self.spec.signal} to the server, its port refuses"
+
+    def verify(self) -> None:
+        """The kernel has reported the end of its process."""
+        if self._pid not in self.means.exits:
+            raise HarnessBroken(f"the server, process {self._pid}, still runs")
+
+    def undo(self) -> None:
+        """Start it again on the same port, with the same keys and data; returns when it answers."""
+        self.start()
+
+
+class Restart(_Away[ServiceRestart]):
+    """The server is stopped as for an upgrade, and is there again as soon as it has started."""
+
+    def apply(self) -> str:
+        """TERM, wait for its end, start it again."""
+        try:
+            self.stop(signal.SIGTERM)
+        finally:
+            self.start()
+        begin, end = self._away[-1]
+        return f"stopped by SIGTERM and started again, away for {(end or begin) - begin:.2f} s"
+
+    def verify(self) -> None:
+        """Another process than before runs and listens."""
+        if self.means.service_pid == self._pid:
+            raise HarnessBroken("the server was not started again")
+        self.verify_undone()
+
+
+MECHANISMS: dict[str, type[Fault[Any]]] = {
+    "service.kill": Kill,
+    "service.restart": Restart,
+    **service_answers.MECHANISMS,
+}

@@ -1,0 +1,272 @@
+"""Signals to the job and to its helpers, and a pause of all of them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faults.bench import Probe, Tried, bench, python, tried
+
+from backupchaos.commands import Command
+from backupchaos.engine import world
+from backupchaos.errors import MissingCapability
+from backupchaos.targets.base import Workspace
+
+pytestmark = pytest.mark.needs("namespaces", "seccomp")
+
+READY = {"log": "ready"}
+WAITS = "import time\nprint('ready', flush=True)\ntime.sleep(60)"
+HANDLES = """
+import os, signal, sys, time
+def told(number, frame):
+    os.write(1, b'told %s\n' % signal.Signals(number).name.encode())  # print cannot be entered twice
+    sys.exit(3)
+for name in ('TERM', 'HUP', 'USR1', 'QUIT'):
+    signal.signal(getattr(signal, 'SIG' + name), told)
+print('ready', flush=True)
+time.sleep(60)
+"""
+HELPED = """
+import subprocess, sys
+first = subprocess.Popen(['sleep', '60'])
+second = subprocess.Popen(['sleep', '61'])
+print('ready', flush=True)
+print('first ended with', first.wait(), flush=True)
+print('second', second.poll(), flush=True)
+second.kill()
+second.wait()
+sys.exit(4)
+"""
+TICKS = """
+import time
+print('ready', flush=True)
+last, longest, end = time.monotonic(), 0.0, time.monotonic() + 5
+while longest < 0.4 and last < end:
+    time.sleep(0.01)
+    now = time.monotonic()
+    longest, last = max(longest, now - last), now
+print('stood still for %.1f' % longest, flush=True)
+"""
+
+
+def kill(**fields: Any) -> dict[str, Any]:
+    return {"process.kill": "target", "when": READY, **fields}
+
+
+def residue(result: Tried) -> list[str]:
+    return [text for e in result.events if e.kind == "residue" for text in e["processes"]]
+
+
+# -- signals ------------------------------------------------------------------------------------
+
+
+def test_kill_takes_the_job_and_all_that_it_has_started(tmp_path: Path) -> None:
+    code = "import subprocess\nsubprocess.Popen(['sleep', '60'], start_new_session=True)\n" + WAITS
+    result = tried(tmp_path, kill(), python(code))
+    assert result.returncode == -signal.SIGKILL
+    assert result.proof == ["the job was ended by SIGKILL"]
+    assert residue(result) == []
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "USR1", "QUIT"])
+def test_any_other_signal_is_the_jobs_to_handle(tmp_path: Path, name: str) -> None:
+    result = tried(tmp_path, kill(signal=name), python(HANDLES))
+    assert result.returncode == 3
+    assert f"told SIG{name}" in result.lines
+    assert f"SIG{name} delivered" in result.proof[0]
+
+
+def test_a_signal_other_than_kill_reaches_the_job_alone(tmp_path: Path) -> None:
+    child = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: print('child told', flush=True))\nprint('ready', flush=True)\ntime.sleep(0.7)\nprint('child done', flush=True)"
+    code = f"import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', {child!r}])\nimport signal\nsignal.signal(signal.SIGTERM, lambda *_: print('job told', flush=True))\nchild.wait()"
+    result = tried(tmp_path, kill(signal="TERM"), python(code))
+    assert "job told" in result.lines
+    assert "child done" in result.lines
+    assert "child told" not in result.lines
+
+
+@pytest.mark.parametrize("name", ["KILL", "TERM"])
+def test_a_job_that_has_ended_was_not_hit(tmp_path: Path, name: str) -> None:
+    fault = {"process.kill": "target", "signal": name, "when": {"exit": True}}
+    result = tried(tmp_path, fault, python("print('done')"))
+    assert result.returncode == 0
+    assert result.proof == []
+
+
+def test_a_job_that_somebody_else_kills_is_no_proof(tmp_path: Path) -> None:
+    fault = {"process.kill": "target", "when": {"exit": True}}
+    result = tried(tmp_path, fault, python("import os\nos.kill(os.getpid(), 9)"))
+    assert result.returncode == -signal.SIGKILL
+    assert result.proof == []
+
+
+def test_only_the_oldest_helper_dies(tmp_path: Path) -> None:
+    result = tried(tmp_path, kill(who="helper"), python(HELPED))
+    assert result.returncode == 4
+    assert "first ended with -9" in result.lines
+    assert "second None" in result.lines
+    assert "sleep 60" in result.proof[0]
+    assert "lived on" in result.proof[0]
+
+
+def test_a_helper_can_get_another_signal(tmp_path: Path) -> None:
+    result = tried(tmp_path, kill(who="helper", signal="TERM"), python(HELPED))
+    assert "first ended with -15" in result.lines
+    assert "SIGTERM delivered" in result.proof[0]
+
+
+def test_a_stopped_helper_stands_still(tmp_path: Path) -> None:
+    code = """
+import subprocess, time
+helper = subprocess.Popen(['sleep', '60'])
+print('ready', flush=True)
+while open(f'/proc/{helper.pid}/stat').read().split()[2] != 'T': time.sleep(0.01)
+helper.kill()
+"""
+    result = tried(tmp_path, kill(who="helper", signal="STOP"), python(code))
+    assert result.returncode == 0
+    assert result.proof[0].endswith("was stopped")
+
+
+def test_a_job_without_a_helper_cannot_have_that_fault(tmp_path: Path) -> None:
+    code = "import time\nprint('ready', flush=True)\ntime.sleep(0.3)"
+    with pytest.raises(MissingCapability, match="had started no other process"):
+        tried(tmp_path, kill(who="helper"), python(code))
+
+
+def test_a_signal_comes_as_often_as_asked(tmp_path: Path) -> None:
+    code = """
+import signal, time
+seen = []
+signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+print('ready', flush=True)
+while len(seen) < 3: time.sleep(0.01)
+"""
+    result = tried(tmp_path, kill(signal="USR1", every=0.3, times=3), python(code))
+    assert result.returncode == 0
+    assert len(result.proof) == 3
+
+
+# -- pauses -------------------------------------------------------------------------------------
+
+
+def test_a_paused_job_stands_still_and_goes_on(tmp_path: Path) -> None:
+    result = tried(tmp_path, {"process.pause": "target", "when": READY, "for": 0.6}, python(TICKS))
+    assert result.returncode == 0
+    assert any(line.startswith("stood still for 0.") for line in result.lines)
+    assert result.proof[0].startswith("1 process of the job stood still for 0.")
+    assert "state T" in result.proof[0]
+    assert result.strays == []
+
+
+def test_its_helpers_stand_still_too(tmp_path: Path) -> None:
+    code = (
+        f"import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', {TICKS!r}])\nchild.wait()"
+    )
+    result = tried(tmp_path, {"process.pause": "target", "when": READY, "for": 0.6}, python(code))
+    assert "stood still for 0" in "".join(result.lines)
+    assert result.proof[0].startswith("2 processes of the job stood still")
+
+
+def test_a_pause_at_a_system_call_stops_the_thread_that_makes_it(tmp_path: Path) -> None:
+    code = "import time\nwith open('{repository}/f', 'wb', buffering=0) as f:\n  for n in range(20):\n    f.write(b'x' * 4096)\n    print(n, flush=True)"
+    when = {"call": {"name": "write", "place": "repository", "nth": 5}}
+    result = tried(tmp_path, {"process.pause": "target", "when": when, "for": 0.6}, python(code))
+    assert result.returncode == 0
+    assert result.proof[0].startswith("1 process of the job stood still")
+    start, end = result.fault.windows[0]
+    assert end is not None
+    logs = [e for e in result.events if e.kind == "log" and e["job"] == "fault"]
+    assert [e for e in logs if start + 0.3 < e.t < end] == []
+    assert len(logs) == 20
+
+
+def test_a_pause_comes_again(tmp_path: Path) -> None:
+    code = "import time\nprint('ready', flush=True)\nend = time.monotonic() + 2\nwhile time.monotonic() < end: time.sleep(0.01)"
+    fault = {"process.pause": "target", "when": READY, "for": 0.2, "every": 0.6, "times": 2}
+    result = tried(tmp_path, fault, python(code))
+    assert len(result.proof) == 2
+
+
+def test_a_job_that_ended_during_its_pause_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline ends a stopped job too: it cannot heed TERM, and KILL needs nobody's help."""
+    monkeypatch.setattr(world, "GRACE", 0.3)
+    fault = {"process.pause": "target", "when": READY}
+    result = tried(tmp_path, fault, python(WAITS), deadline=1.0)
+    assert result.job.timed_out
+    assert result.returncode == -signal.SIGKILL
+    assert result.proof == []
+
+
+def test_a_pause_that_did_not_hold_is_no_proof(tmp_path: Path) -> None:
+    code = "import time\nprint('ready', flush=True)\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
+    fault = {"process.pause": "target", "when": READY, "for": 1.0}
+    with bench(tmp_path, fault, python(code)) as made:
+        verify = made.fault.verify
+
+        def meddle() -> None:
+            verify()
+            assert made.ground.job_pid is not None
+            made.world.sandbox.signal(made.ground.job_pid, signal.SIGCONT)
+
+        made.fault.verify = meddle  # type: ignore[method-assign]
+        result = made.go()
+    assert result.proof == []
+    start, end = result.fault.windows[0]
+    assert end is not None and end - start >= 0.9
+
+
+def test_processor_time_in_a_pause_is_a_stray(tmp_path: Path) -> None:
+    """It ran, and stood still again when anybody looked."""
+    code = "import time\nprint('ready', flush=True)\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
+    fault = {"process.pause": "target", "when": READY, "for": 1.0}
+    with bench(tmp_path, fault, python(code)) as made:
+        undo, verify = made.fault.undo, made.fault.verify
+        box = made.world.sandbox
+
+        def begin() -> None:
+            verify()
+            assert made.ground.job_pid is not None
+            box.signal(made.ground.job_pid, signal.SIGCONT)
+
+        def end() -> None:
+            assert made.ground.job_pid is not None
+            box.signal(made.ground.job_pid, signal.SIGSTOP)
+            undo()
+
+        made.fault.verify, made.fault.undo = begin, end  # type: ignore[method-assign]
+        result = made.go()
+    assert "processor time were used" in result.strays[0]
+
+
+# -- real tools ---------------------------------------------------------------------------------
+
+
+class Restic(Probe):
+    """``restic backup`` over sftp, which has ssh as its helper."""
+
+    def backup(self, work: Workspace) -> Command:
+        from backupchaos_targets.restic import ResticTarget
+
+        return ResticTarget().backup(work)
+
+    def init(self, work: Workspace) -> Sequence[Command]:
+        from backupchaos_targets.restic import ResticTarget
+
+        return ResticTarget().init(work)
+
+
+@pytest.mark.needs("restic", "ssh")
+def test_restic_sees_that_its_ssh_died(tmp_path: Path) -> None:
+    fault = {"process.kill": "target", "who": "helper", "when": {"at": 0.5}}
+    with bench(tmp_path, fault, (), repository="sftp", target=Restic(())) as made:
+        made.phases.init_repository()
+        result = made.go()
+    assert "ssh" in result.proof[0]
+    assert result.returncode == 1
+    assert any("connection lost" in line for line in result.lines)
