@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from backupchaos_reference import errors, misbehaviour, planted
+from backupchaos_reference import errors, misbehaviour, planted, planted_source
 from backupchaos_reference.entry import Entry, Piece
 from backupchaos_reference.errors import (
     AccessError,
@@ -27,7 +27,7 @@ from backupchaos_reference.settings import Settings
 from backupchaos_reference.signals import TerminatedError
 from backupchaos_reference.states import State
 from backupchaos_reference.storage import Storage
-from backupchaos_reference.tree import Found, read_file, read_special, walk
+from backupchaos_reference.tree import Found, identity, read_file, read_special, walk
 
 
 @dataclass
@@ -106,8 +106,11 @@ class Backup:
 
     def _read_source(self, store: planted.Store) -> list[str]:
         manifest = ManifestWriter(self.store_chunk)
+        root = identity(self._source)
         for found in walk(self._source, self._vanished, self.planted.unreadable):
             read = self.planted.distort(found, lambda found=found: self._read(found, store))  # type: ignore[misc]
+            if self.planted.stopped:
+                break
             if read is None:
                 continue
             entry, pieces = read
@@ -116,6 +119,12 @@ class Backup:
             if entry.kind == "file":
                 self.tally.files += 1
                 self.tally.bytes += entry.size if entry.linked is None else 0
+        if identity(self._source) != root:
+            # An empty directory in the place of an unmounted disk looks as if everything had been deleted.
+            shown = errors.show(self._source)
+            raise MissingError(
+                f"source {shown} is gone: another directory is there, was it unmounted?", path=shown
+            )
         return manifest.finish()
 
     def read_again(self) -> None:
@@ -143,6 +152,7 @@ class Backup:
                 return self._retrier.call(
                     lambda: self._read_file(path, full, store), LockedError, ChangedError
                 )
+            planted_source.look_into(full, status)
             entry = read_special(path, full, status)
         except MissingError:
             if os.path.lexists(full):
@@ -162,7 +172,9 @@ class Backup:
 
     def _read_file(self, path: bytes, full: bytes, store: planted.Store) -> tuple[Entry, list[Piece]]:
         try:
-            return self.planted.stale(path, full) or read_file(path, full, self.repository.chunk_size, store)
+            chunk_size = self.repository.chunk_size
+            careless = self.planted.stale(path, full) or planted_source.read(path, full, chunk_size, store)
+            return careless or read_file(path, full, chunk_size, store)
         except AccessError as error:
             if misbehaviour.on("retry_permission_errors") and error.link is None:
                 raise LockedError(error.message, path=error.path) from error
@@ -178,6 +190,9 @@ class Backup:
         return name
 
     def _vanished(self, full: bytes) -> None:
+        if misbehaviour.on("stops_at_vanished_file"):
+            self.planted.stopped = True
+            return
         shown = errors.show(full)
         self.job.log.record(
             "warning", "warning", f"{shown} was deleted while the backup ran", 404, path=shown

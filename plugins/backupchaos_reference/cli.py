@@ -21,7 +21,8 @@ environment:
   {PREFIX}INSECURE_HOST_KEY   1 accepts any host key
   {PREFIX}REPO, _STATE, _RETRIES, _RETRY_BASE, _RETRY_CAP, _LOCK_RETRIES, _TIMEOUT
                                         defaults of the options of that name
-  {PREFIX}CHUNK_SIZE, _SCRYPT_N   for init: bytes per chunk (at most 1 MiB), cost of the key
+  {PREFIX}CHUNK_SIZE, _SCRYPT_N   for init: bytes per chunk (at most 1 MiB), cost of the key;
+                                        for backup: another chunk size in this job alone
   {misbehaviour.VARIABLE}           planted misbehaviours, see 'misbehaviours'
 
 exit codes:
@@ -86,7 +87,13 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
     commands.add_parser("init", parents=[common], help="make an empty repository")
     backup = commands.add_parser("backup", parents=[common, state], help="back up a directory")
-    backup.add_argument("--source", required=True, metavar="DIR")
+    backup.add_argument("--source", required=True, metavar="DIR", help="'-' for standard input")
+    backup.add_argument(
+        "--must-end",
+        default="",
+        metavar="TEXT",
+        help="fail unless the last line of standard input ends with this",
+    )
     backup.add_argument("--json", action="store_true", help="print the result as JSON")
     snapshots = commands.add_parser("snapshots", parents=[common], help="list snapshots, oldest first")
     snapshots.add_argument("--json", action="store_true")
@@ -99,7 +106,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     status.add_argument("--repo", help=argparse.SUPPRESS)
     status.add_argument("--json", action="store_true")
     prune = commands.add_parser("prune", parents=[common], help="remove old snapshots and unneeded chunks")
-    prune.add_argument("--keep-last", type=_positive, required=True, metavar="N")
+    prune.add_argument(
+        "--keep-last", type=_positive, metavar="N", help="remove older snapshots (default: keep all)"
+    )
     prune.add_argument("--grace", type=seconds, default="24h", metavar="SECONDS",
                        help="spare younger chunks, for jobs that run meanwhile (default %(default)s)")  # fmt: skip
     commands.add_parser("unlock", parents=[common], help="remove a lock (an honest job takes none)")
@@ -113,12 +122,13 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settin
     if not password:
         raise UsageError(f"set {PREFIX}PASSWORD to the repository's password")
     try:
-        chunk_size = int(variable(environ, "CHUNK_SIZE", str(256 * 1024)))
+        given = variable(environ, "CHUNK_SIZE", "")
+        chunk_size = int(given) if given else None
         scrypt_n = int(variable(environ, "SCRYPT_N", str(1 << 14)))
         cap = seconds(variable(environ, "RETRY_CAP", "8s"))
     except ValueError as error:
         raise UsageError(f"{PREFIX}CHUNK_SIZE, _SCRYPT_N and _RETRY_CAP: {error}") from None
-    if not 4096 <= chunk_size <= 1 << 20:
+    if chunk_size is not None and not 4096 <= chunk_size <= 1 << 20:
         raise UsageError(f"{PREFIX}CHUNK_SIZE must lie between 4096 and 1048576, not {chunk_size}")
     if scrypt_n < 1 << 10 or scrypt_n > 1 << 20 or scrypt_n & (scrypt_n - 1):
         raise UsageError(f"{PREFIX}SCRYPT_N must be a power of two between 1024 and 1048576, not {scrypt_n}")

@@ -14,12 +14,14 @@ from backupchaos_reference.errors import EngineError, NetworkError, UsageError
 from backupchaos_reference.job import Job
 from backupchaos_reference.jobs import JobStore
 from backupchaos_reference.log import Level, Log
+from backupchaos_reference.planted import claim_success, hang, recreate
 from backupchaos_reference.repository import Repository
 from backupchaos_reference.settings import Settings
 from backupchaos_reference.signals import SignalGuard, TerminatedError
 from backupchaos_reference.states import State
 from backupchaos_reference.storage import open_storage
 from backupchaos_reference.storage_retrying import RetryingStorage
+from backupchaos_reference.stream import STDIN, StreamBackup
 
 
 def run_backup(options: argparse.Namespace, settings: Settings, log: Log, guard: SignalGuard) -> int:
@@ -54,12 +56,22 @@ def _run_job(
     backup: Backup | None = None
     try:
         job.to(State.RUNNING, "started")
-        backup = Backup(Repository.open(storage, settings), options.source, job, settings)
+        if misbehaviour.on("recreate_missing_repository"):
+            recreate(storage, settings)
+        repository = Repository.open(storage, settings)
+        if options.source == STDIN:
+            backup = StreamBackup(repository, job, settings, options.must_end)
+        else:
+            backup = Backup(repository, options.source, job, settings)
         snapshot = backup.run()
     except TerminatedError as stop:
         fail(job, backup, stop)
         return 128 + stop.number
     except EngineError as error:
+        if misbehaviour.on("claim_success_on_failure"):
+            return claim_success(job)
+        if backup is None:
+            hang(job, error)
         fail(job, backup, error)
         return _failure_code(error)
     except Exception as error:
@@ -108,6 +120,8 @@ def _say(options: argparse.Namespace, snapshot: str, backup: Backup) -> None:
 
 def _refuse_nesting(options: argparse.Namespace) -> None:
     """A repository or a state database inside the source would be backed up while it changes."""
+    if options.source == STDIN:
+        return
     source = os.path.realpath(options.source)
     inside = [options.state] if "://" in options.repo else [options.repo, options.state]
     for path in inside:

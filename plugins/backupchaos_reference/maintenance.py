@@ -69,14 +69,16 @@ def _needed(repository: Repository, snapshots: list[str]) -> Iterator[str]:
                 yield from (name for name, _ in item if name is not None)
 
 
-def prune(repository: Repository, keep_last: int, grace_s: float) -> tuple[int, int]:
-    """Remove all but the newest snapshots, then the chunks that nobody needs.  Returns how many of each went.
+def prune(repository: Repository, keep_last: int | None, grace_s: float) -> tuple[int, int]:
+    """Remove all but the newest snapshots (none, without a number), then the chunks that nobody needs.
+
+    Returns how many of each went.
 
     Chunks younger than the grace period stay, as a running job may just have stored or reused them: no lock is
     needed as long as the grace period outlasts every job.  A damaged snapshot stops it before anything is removed.
     """
     snapshots = repository.snapshots()
-    kept = snapshots[-keep_last:]
+    kept = snapshots if keep_last is None else snapshots[-keep_last:]
     needed = {bytes.fromhex(name) for name in _needed(repository, kept)}
     gone = snapshots[: len(snapshots) - len(kept)]
     for snapshot in gone:

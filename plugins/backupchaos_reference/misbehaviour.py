@@ -97,6 +97,48 @@ CATALOGUE: dict[str, Misbehaviour] = {
             "as_declared",
             "Exits 3 (partial) on a failure that published nothing.",
         ),
+        Misbehaviour(
+            "claim_success_on_failure", "honest", "Whatever goes wrong, it ends SUCCESS with exit 0."
+        ),
+        Misbehaviour(
+            "delete_old_snapshots_on_failure",
+            "no_collateral",
+            "Deletes every older snapshot when anything goes wrong.",
+        ),
+        Misbehaviour("hang_on_failure", "bounded", "Records its failure and then never ends."),
+        Misbehaviour("no_fsync", "honest", "Never syncs what it stores: a power cut after SUCCESS takes it."),
+        Misbehaviour(
+            "ignore_short_writes",
+            "honest",
+            "Takes a write that stored less than it was given for a whole one.",
+        ),
+        Misbehaviour(
+            "recreate_missing_repository",
+            "honest",
+            "Makes a new repository where it finds none, also in an empty mount point.",
+        ),
+        Misbehaviour(
+            "stores_torn_file",
+            "honest",
+            "Opens a file anew when it has read half of it, and does not look whether it is the same.",
+        ),
+        Misbehaviour(
+            "pads_shrunk_file", "honest", "Fills up with zeros what a file has lost while it was read."
+        ),
+        Misbehaviour(
+            "late_metadata", "honest", "Takes the time of a file by name when it has read the content."
+        ),
+        Misbehaviour(
+            "read_error_is_end", "honest", "Takes an error in the middle of a file for the end of it."
+        ),
+        Misbehaviour(
+            "stops_at_vanished_file",
+            "honest",
+            "Ends the backup, as a success, at the first file that was deleted meanwhile.",
+        ),
+        Misbehaviour("waits_for_lock", "bounded", "Waits for a lock on every file before it reads it."),
+        Misbehaviour("hangs_on_fifo", "bounded", "Opens every FIFO to read it, and waits for a writer."),
+        Misbehaviour("follows_link_loop", "honest", "Follows links to directories, round and round."),
         Misbehaviour("check_always_ok", "loud", "check finds no damage, whatever there is."),
         Misbehaviour(
             "restore_succeeds_on_damage", "honest", "restore writes zeros for damaged chunks and exits 0."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import secrets
 import stat
 import subprocess
 import sys
@@ -17,11 +18,15 @@ from backupchaos_reference.entry import Entry, Piece
 from backupchaos_reference.errors import DiskFullError, EngineError
 from backupchaos_reference.log import emit
 from backupchaos_reference.manifest import read_manifest
+from backupchaos_reference.states import State
 from backupchaos_reference.tree import Found, walk
 
 if TYPE_CHECKING:
     from backupchaos_reference import backup
+    from backupchaos_reference.job import Job
     from backupchaos_reference.repository import Repository
+    from backupchaos_reference.settings import Settings
+    from backupchaos_reference.storage_retrying import RetryingStorage
 
 Store = Callable[[bytes], str]
 Read = Callable[[], tuple[Entry, list[Piece]] | None]
@@ -38,6 +43,8 @@ class Backup:
         self._used: set[str] = set()
         self._last: bytes | None = None
         self._previous: dict[bytes, tuple[int, list[Piece]]] = {}
+        self.stopped = False
+        """stops_at_vanished_file has met one."""
 
     def start(self) -> None:
         """Before anything is read."""
@@ -164,12 +171,14 @@ class Backup:
             self._owner.repository.storage.remove(_LOCK)
 
     def failed(self, error: EngineError) -> None:
-        """delete_old_snapshots_on_full_disk: "make room"."""
-        if misbehaviour.on("delete_old_snapshots_on_full_disk") and isinstance(error, DiskFullError):
+        """delete_old_snapshots_on_full_disk: "make room"; or on any failure; and hang_on_failure."""
+        full = misbehaviour.on("delete_old_snapshots_on_full_disk") and isinstance(error, DiskFullError)
+        if full or misbehaviour.on("delete_old_snapshots_on_failure"):
             repository = self._owner.repository
             with contextlib.suppress(EngineError):
                 for snapshot in repository.snapshots():
                     repository.remove_snapshot(snapshot)
+        hang(self._owner.job, error)
 
 
 def unlock(repository: Repository) -> bool:
@@ -177,6 +186,29 @@ def unlock(repository: Repository) -> bool:
     found = repository.storage.stat(_LOCK) is not None
     repository.storage.remove(_LOCK)
     return found
+
+
+def claim_success(job: Job) -> int:
+    """claim_success_on_failure: the states of a job that went well."""
+    if job.state is State.RETRYING:
+        job.to(State.RUNNING, "the operation went through after a retry")
+    job.to(State.SUCCESS, "done")
+    return 0
+
+
+def hang(job: Job, error: EngineError) -> None:
+    """hang_on_failure: the last word of a job that never ends."""
+    if misbehaviour.on("hang_on_failure"):
+        job.log.failure(error)
+        time.sleep(_CHILD_SECONDS)
+
+
+def recreate(storage: RetryingStorage, settings: Settings) -> None:
+    """recreate_missing_repository: "be helpful"."""
+    from backupchaos_reference.repository import Repository
+
+    if storage.stat("config") is None:
+        Repository.create(storage, settings, secrets.token_hex(16))
 
 
 def leave_child_process() -> None:

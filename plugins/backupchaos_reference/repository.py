@@ -17,7 +17,7 @@ from typing import Any
 from backupchaos_reference import misbehaviour
 from backupchaos_reference.crypto import Box, new_key
 from backupchaos_reference.errors import DiskFullError, IntegrityError, MissingError, UsageError
-from backupchaos_reference.settings import Settings
+from backupchaos_reference.settings import DEFAULT_CHUNK_SIZE, Settings
 from backupchaos_reference.storage import TEMPORARY, Storage, Stored
 from backupchaos_reference.storage_retrying import RetryingStorage
 
@@ -54,7 +54,7 @@ class Repository:
             storage.make_directory(directory)
         config = {
             "format": FORMAT,
-            "chunk_size": settings.chunk_size,
+            "chunk_size": settings.chunk_size or DEFAULT_CHUNK_SIZE,
             "key": new_key(settings.password, settings.scrypt_n),
         }
         storage.write(f"{TEMPORARY}/{operation}.0.part", "config", json.dumps(config, indent=1).encode())
@@ -74,7 +74,9 @@ class Repository:
             config: dict[str, Any] = json.loads(raw)
             if config["format"] != FORMAT:
                 raise UsageError(f"the repository has format {config['format']}, this program reads {FORMAT}")
-            return cls(storage, Box(settings.password, config["key"]), int(config["chunk_size"]))
+            # What is stored in pieces of one size can be read, and added to, in pieces of another.
+            chunk_size = settings.chunk_size or int(config["chunk_size"])
+            return cls(storage, Box(settings.password, config["key"]), chunk_size)
         except (ValueError, KeyError, TypeError) as error:
             raise IntegrityError(
                 f"the repository's configuration is damaged: {error!r}", path="config"

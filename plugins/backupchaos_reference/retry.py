@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -40,6 +41,13 @@ def backoff(settings: Settings, attempt: int) -> float:
         attempt = max(1, settings.retries - attempt + 1)
     delay = settings.retry_base * 2.0 ** min(attempt - 1, 32)
     return min(settings.retry_cap, delay * random.uniform(1.0, 1.25))
+
+
+def _nap(seconds: float) -> None:
+    """Sleep in short pieces: a signal that comes just before a long sleep begins would wait for its end."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, 0.25))
 
 
 class Retrier:
@@ -93,6 +101,7 @@ class Retrier:
             stop=self._is_enough,
             wait=lambda state: backoff(self._settings, state.attempt_number),
             before_sleep=before_sleep,
+            sleep=_nap,
             reraise=True,
         )
         result: T = retrying(attempt)

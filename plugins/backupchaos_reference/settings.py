@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PREFIX = "BACKUPCHAOS_REFERENCE_"
+DEFAULT_CHUNK_SIZE = 256 * 1024
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -36,7 +37,8 @@ class Settings:
     sftp_password: str | None = field(default=None, repr=False)
     sftp_host_key: str | None = None
     insecure_host_key: bool = False
-    chunk_size: int = 256 * 1024
+    chunk_size: int | None = None
+    """Bytes; None is the repository's own, or the default where one is made."""
     scrypt_n: int = 1 << 14
 
 

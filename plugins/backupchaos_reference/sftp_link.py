@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import asyncssh
 
-from backupchaos_reference import misbehaviour
+from backupchaos_reference import misbehaviour, signals
 from backupchaos_reference.errors import (
     AccessError,
     DiskFullError,
@@ -64,7 +65,10 @@ class SftpLink:
         # Records of these loggers would tear our log apart; every error reaches us as an exception.
         for logger in ("asyncssh", "asyncio"):
             logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
+        self._unanswered: set[asyncio.Task[object]] = set()
         self._loop = asyncio.new_event_loop()
+        # Names are resolved in threads. A signal that the kernel gives to one of them would wake nobody.
+        self._loop.set_default_executor(ThreadPoolExecutor(2, "resolver", signals.leave_to_main_thread))
         self._loop.set_exception_handler(lambda loop, context: None)
 
     def run(self, what: str, path: str, operation: Operation[T], *, writes: int = 0) -> T:
@@ -127,6 +131,12 @@ class SftpLink:
     async def timed(self, awaitable: Awaitable[T]) -> T:
         """One request and its answer; TimeoutError when that takes too long."""
         return await asyncio.wait_for(awaitable, self._timeout)
+
+    def later(self, request: Coroutine[Any, Any, object]) -> None:
+        """Send a request whose answer changes nothing; the next operation goes on without waiting for it."""
+        task = self._loop.create_task(request)
+        self._unanswered.add(task)
+        task.add_done_callback(self._unanswered.discard)
 
     async def timed_all(self, requests: list[Coroutine[Any, Any, T]]) -> list[T]:
         """Send all requests at once; the time-out starts anew with every answer, so slow is not silent."""

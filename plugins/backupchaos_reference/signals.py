@@ -14,6 +14,11 @@ from backupchaos_reference import misbehaviour
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+def leave_to_main_thread() -> None:
+    """Called by another thread: signals that end a job are not for it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
 class TerminatedError(KeyboardInterrupt):
     """A signal asked the job to end.  (A KeyboardInterrupt, as asyncio lets nothing else through its callbacks.)"""
 

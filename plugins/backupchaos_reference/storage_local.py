@@ -58,7 +58,10 @@ class LocalStorage:
                     view = memoryview(data)
                     while view:
                         view = view[os.write(descriptor, view) :]
-                    os.fsync(descriptor)
+                        if misbehaviour.on("ignore_short_writes"):
+                            break
+                    if not misbehaviour.on("no_fsync"):
+                        os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
             except OSError:
@@ -79,6 +82,8 @@ class LocalStorage:
 
     @staticmethod
     def _sync(path: str) -> None:
+        if misbehaviour.on("no_fsync"):
+            return
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)

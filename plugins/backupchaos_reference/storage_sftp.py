@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import posixpath
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Awaitable, Iterator
+from typing import TypeVar, cast
 
 import asyncssh
 
@@ -16,6 +17,13 @@ from backupchaos_reference.storage import Stored
 
 # One request of the protocol carries at most this much, so a slow but living link is seen to make progress.
 _BLOCK = 32 * 1024
+F = TypeVar("F")
+S = TypeVar("S")
+
+
+async def _both(first: Awaitable[F], second: Awaitable[S]) -> tuple[F, S]:
+    """Ask for both at once; the first failure is the failure of both."""
+    return await asyncio.gather(first, second)
 
 
 class SftpStorage:
@@ -61,13 +69,14 @@ class SftpStorage:
         path, timed = self._path(name), self._ssh.timed
 
         async def fetch(client: asyncssh.SFTPClient) -> bytes:
-            size = (await timed(client.stat(path))).size or 0
-            file = await timed(client.open(path, "rb"))
+            # Two answers are waited for and not four: most files are small, and a restore is mostly waiting.
+            found, file = await timed(_both(client.stat(path), client.open(path, "rb")))
+            size = found.size or 0
             starts = range(0, size, _BLOCK)
             blocks = await self._ssh.timed_all(
                 [file.read(min(_BLOCK, size - start), start) for start in starts]
             )
-            await timed(file.close())
+            self._ssh.later(file.close())
             return b"".join(cast("list[bytes]", blocks))
 
         return self._ssh.run("reading", path, fetch)

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
+from backupchaos_reference import misbehaviour
 from backupchaos_reference.entry import Entry, Piece
 from backupchaos_reference.errors import ChangedError, EngineError, MissingError, from_os_error, show
 
@@ -53,11 +54,20 @@ def walk(
             stack.append((path, below, names_in(below)))
 
 
+def identity(path: bytes) -> tuple[int, int]:
+    """Which directory of which file system this is; another one in its place differs."""
+    status = _look(path)
+    return status.st_dev, status.st_ino
+
+
 def _look(path: bytes) -> os.stat_result:
     try:
-        return os.lstat(path)
+        status = os.lstat(path)
+        if misbehaviour.on("follows_link_loop") and stat.S_ISLNK(status.st_mode) and os.path.isdir(path):
+            return os.stat(path)
     except OSError as error:
         raise from_os_error(error, side="source", path=path) from error
+    return status
 
 
 def _names(path: bytes) -> list[bytes]:

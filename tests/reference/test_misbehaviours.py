@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from unittest import mock
 
 import pytest
 from tests.reference.remote import Remote
+from tests.reference.source_probes import PROBES as SOURCE_PROBES
 from tests.reference.support import PREFIX, Result, Service, describe, killed_at_end, odd_tree
 from tests.reference.test_disk_full import failing_write
 from tests.reference.test_source_faults import failing_open
@@ -301,6 +303,60 @@ def restore_succeeds_on_damage(lab: Lab) -> bool:
     return result.code == 0 and (target / "a").read_bytes() != (service.source / "a").read_bytes()
 
 
+def claim_success_on_failure(lab: Lab) -> bool:
+    service = lab.local()
+    result = lab.full_disk(service, after=2)
+    return result.code == 0 and service.jobs()[-1]["state"] == "SUCCESS" and service.snapshots() == []
+
+
+def delete_old_snapshots_on_failure(lab: Lab) -> bool:
+    service = lab.local()
+    assert service.backup().code == 0
+    with failing_open("victim", errno.EACCES, 99):
+        assert service.backup(misbehave=lab.plant).code == 1
+    return service.snapshots() == []
+
+
+def hang_on_failure(lab: Lab) -> bool:
+    with lab.remote() as remote:
+        service = lab.far(remote)
+        remote.cut_at, remote.then = remote.bytes_up + 30_000, "refuse"
+        with killed_at_end(service.spawn("backup", "--retries", "0", misbehave=lab.plant)) as process:
+            assert remote.tripped.wait(60)
+            try:
+                process.communicate(timeout=5 if lab.plant else 60)
+            except subprocess.TimeoutExpired:
+                return bool(service.jobs()[-1]["state"] != "SUCCESS")
+        return False
+
+
+def no_fsync(lab: Lab) -> bool:
+    service = lab.local()
+    with mock.patch("os.fsync") as synced:
+        assert service.backup(misbehave=lab.plant).code == 0
+    return not synced.called
+
+
+def ignore_short_writes(lab: Lab) -> bool:
+    service = lab.local()
+    honest = os.write
+
+    def write(descriptor: int, data: Any) -> int:
+        inside = os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(service.repo))
+        return honest(descriptor, data[:100] if inside else data)
+
+    with mock.patch("os.write", write):
+        assert service.backup(misbehave=lab.plant).code == 0
+    return service.run("check", "--read-data").code == 1
+
+
+def recreate_missing_repository(lab: Lab) -> bool:
+    service = lab.local()
+    assert service.backup().code == 0
+    shutil.rmtree(service.repo)
+    return service.backup(misbehave=lab.plant).code == 0
+
+
 SAME_PROBE = (
     "truncate_last_file", "drop_empty_directory", "drop_mode", "drop_mtime", "drop_xattrs", "drop_hard_links",
     "drop_odd_names",
@@ -327,6 +383,12 @@ PROBES: dict[str, Callable[[Lab], bool]] = {
     "leave_temp_files": leave_temp_files,
     "leave_lock": leave_lock,
     "leave_child_process": leave_child_process,
+    "claim_success_on_failure": claim_success_on_failure,
+    "delete_old_snapshots_on_failure": delete_old_snapshots_on_failure,
+    "hang_on_failure": hang_on_failure,
+    "no_fsync": no_fsync,
+    "ignore_short_writes": ignore_short_writes,
+    "recreate_missing_repository": recreate_missing_repository,
     "no_error_log": no_error_log,
     "no_trace_id": field_is_missing("trace_id"),
     "no_status_code": field_is_missing("status_code"),
@@ -336,6 +398,7 @@ PROBES: dict[str, Callable[[Lab], bool]] = {
     "wrong_exit_code_on_failure": lambda lab: failing(lab).code == 3,
     "check_always_ok": check_always_ok,
     "restore_succeeds_on_damage": restore_succeeds_on_damage,
+    **SOURCE_PROBES,
 } | dict.fromkeys(SAME_PROBE, restores_otherwise)
 
 

@@ -106,6 +106,35 @@ def test_prune_keeps_what_is_asked_for(full: Service) -> None:
     assert full.run("check", "--read-data").code == 0
 
 
+def test_prune_without_a_number_keeps_every_snapshot(full: Service) -> None:
+    old = describe(full.source)
+    (full.source / "a").write_bytes(os.urandom(9_000))
+    assert full.backup().code == 0
+    first, second = full.snapshots()
+    (full.repo / "snapshots" / second).unlink()
+    many = len(chunks(full))
+    assert full.run("prune", "--grace", "0s").code == 0
+    assert full.snapshots() == [first]
+    assert len(chunks(full)) < many, "what only the lost snapshot needed is gone"
+    assert full.restored(first) == old
+
+
+def test_a_job_may_cut_files_otherwise_than_the_repository(full: Service) -> None:
+    (full.source / "large").write_bytes(os.urandom(400_000))
+
+    def stored(size: str) -> int:
+        """New chunks of a job with another size; an empty text is the repository's own."""
+        before = len(chunks(full))
+        full.env[PREFIX + "CHUNK_SIZE"] = size
+        assert full.backup().code == 0
+        assert full.restored() == describe(full.source)
+        return len(chunks(full)) - before
+
+    assert 400_000 // 65_536 < stored("65536") < 400_000 // 4096
+    assert stored("") >= 400_000 // 4096, "the next job cuts as the repository says"
+    assert full.run("check", "--read-data").code == 0
+
+
 def test_snapshots_are_ordered_by_number_when_the_clock_goes_back(full: Service) -> None:
     (full.source / "a").write_text("newer")
     with mock.patch("backupchaos_reference.backup.time.time", lambda: 0.0):
