@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from backupchaos.commands import Command, Completed
 from backupchaos.targets.base import BaseTarget, LogRecord, Profile, Refinement, Workspace
+from backupchaos.targets.dump import dump
 from backupchaos_targets.parsing import json_document, json_object, level_of, plain_record, text_of
 from backupchaos_targets.programs import need_program, program_path
 
@@ -27,6 +28,10 @@ _LEFT_OUT = Refinement(
 )
 # 1 is a warning with old codes and a mix of warnings with modern ones; 100..127 are single warnings.
 EXIT_CODES = {0: "success", 1: "partial", **dict.fromkeys(range(100, 128), "partial")}
+
+
+def _cache(work: Workspace) -> str:
+    return posixpath.join(work.cache, "borg")
 
 
 class BorgTarget(BaseTarget):
@@ -58,7 +63,7 @@ class BorgTarget(BaseTarget):
                 "BORG_REPO": work.location.path,
                 "BORG_PASSPHRASE": work.password,
                 "BORG_BASE_DIR": posixpath.join(work.state, "borg"),
-                "BORG_CACHE_DIR": posixpath.join(work.cache, "borg"),
+                "BORG_CACHE_DIR": _cache(work),
                 "TMPDIR": work.temp,
                 # Without a network card borg makes up a new host for each process, and then takes the
                 # lock of its own killed predecessor for somebody else's.
@@ -87,6 +92,11 @@ class BorgTarget(BaseTarget):
         archive = "::job-{now:%Y-%m-%dT%H:%M:%S.%f}"
         return self._command(work, "create", "--log-json", "--show-rc", archive, ".", cwd=work.source)
 
+    def pipeline(self, work: Workspace) -> tuple[Command, Command]:
+        """``producer | borg create ... -``, as the manual has it."""
+        archive = "::job-{now:%Y-%m-%dT%H:%M:%S.%f}"
+        return dump(work), self._command(work, "create", "--log-json", "--show-rc", archive, "-")
+
     def snapshots(self, work: Workspace) -> Command:
         """All archives as JSON."""
         return self._command(work, "list", "--log-json", "--json")
@@ -113,6 +123,14 @@ class BorgTarget(BaseTarget):
     def unlock(self, work: Workspace) -> Command:
         """``borg break-lock``."""
         return self._command(work, "break-lock", "--log-json")
+
+    def prune(self, work: Workspace) -> Command:
+        """``borg compact``, which frees what deleted archives have left (from 1.2 on)."""
+        return self._command(work, "compact", "--log-json", "--show-rc")
+
+    def cache_files(self, work: Workspace) -> Sequence[str]:
+        """The index of chunks and the list of files; what protects against replays lies elsewhere."""
+        return (_cache(work),)
 
     def parse_log(self, stream: str, line: str) -> LogRecord:
         """JSON lines of type ``log_message``; progress and prompts are information."""

@@ -13,6 +13,7 @@ from backupchaos.commands import Command, Completed
 from backupchaos.errors import MissingCapability
 from backupchaos.model.patterns import matches
 from backupchaos.targets.base import BaseTarget, LogRecord, Profile, Refinement, Workspace
+from backupchaos.targets.dump import dump
 from backupchaos_targets.command_loader import load_table, load_yaml
 from backupchaos_targets.command_model import PLACEHOLDERS, Line, Refined, TargetFile, fill, placeholders
 from backupchaos_targets.parsing import integer_of, json_object, level_of, plain_record, text_of
@@ -43,7 +44,8 @@ class CommandTarget(BaseTarget):
 
     def _lines(self) -> list[Line]:
         file = self._file
-        lines = (file.version, file.init, file.backup, file.snapshots, file.restore, file.check, file.unlock)
+        lines = [file.version, file.init, file.backup, file.snapshots, file.restore, file.check]
+        lines += [file.unlock, file.prune, file.other_version, file.stdin]
         return [line for line in lines if line is not None]
 
     def _program(self, word: str) -> str:
@@ -145,6 +147,23 @@ class CommandTarget(BaseTarget):
     def unlock(self, work: Workspace) -> Command | None:
         """The given command, if there is one."""
         return self._optional(self._file.unlock, work)
+
+    def prune(self, work: Workspace) -> Command | None:
+        """The given command, if there is one."""
+        return self._optional(self._file.prune, work)
+
+    def pipeline(self, work: Workspace) -> tuple[Command, Command] | None:
+        """A dump of the source, and the given command that stores its standard input."""
+        job = self._optional(self._file.stdin, work)
+        return None if job is None else (dump(work), job)
+
+    def drifted(self, work: Workspace) -> Command | None:
+        """The given command, if there is one."""
+        return self._optional(self._file.other_version, work)
+
+    def cache_files(self, work: Workspace) -> Sequence[str]:
+        """Where the file says that the tool keeps its cache."""
+        return [os.path.normpath(fill(path, self._values(work))) for path in self._file.cache]
 
     # --- log -----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,18 @@ from backupchaos.model.words import Mistake, choices, escape, listed, shorten, s
 from backupchaos_targets.command_model import JsonKeys, Line, LogGrammar, Promises, Refined, TargetFile
 
 _SECTIONS: dict[str, type[Model]] = {"log": LogGrammar, "promises": Promises}
-_COMMANDS = {"init", "backup", "snapshots", "restore", "check", "unlock", "version"}
+_COMMANDS = {
+    "init",
+    "backup",
+    "snapshots",
+    "restore",
+    "check",
+    "version",
+    "unlock",
+    "prune",
+    "other_version",
+    "stdin",
+}
 _TYPES = {
     "string_type": "text",
     "int_type": "a whole number",

@@ -182,6 +182,10 @@ class TargetFile(Model):
     restore: CommandLine
     check: CommandLine | None = None
     unlock: CommandLine | None = None
+    prune: CommandLine | None = None
+    other_version: CommandLine | None = None
+    stdin: CommandLine | None = None
+    cache: Texts = ("{cache}",)
     restored_root: Template = "{restore}"
     env: dict[str, Template] = Field(default_factory=dict)
     expose: Texts = ()
@@ -196,9 +200,14 @@ class TargetFile(Model):
         for key, line, needed in (
             ("backup", self.backup, "source"),
             ("backup", self.backup, "repository"),
+            ("other_version", self.other_version, "source"),
+            ("other_version", self.other_version, "repository"),
+            ("stdin", self.stdin, "repository"),
             ("restore", self.restore, "repository"),
             ("restore", self.restore, "restore"),
         ):
+            if line is None:
+                continue
             used = everywhere.union(*(placeholders(text) for text in line.texts()))
             # A remote repository may be put together from its parts.
             if needed not in used and not (needed == "repository" and "port" in used):
@@ -211,8 +220,10 @@ class TargetFile(Model):
 
     def _check_history(self) -> None:
         names = any("snapshot" in placeholders(text) for text in self.restore.texts())
-        lines = (self.init, self.backup, self.snapshots, self.check, self.unlock, self.version)
-        elsewhere = [text for line in lines if line for text in line.texts()] + list(self.env.values())
+        first = (self.init, self.backup, self.snapshots, self.check, self.version)
+        lines = (*first, self.unlock, self.prune, self.other_version, self.stdin)
+        elsewhere = [text for line in lines if line for text in line.texts()]
+        elsewhere += [*self.env.values(), *self.cache]
         if any("snapshot" in placeholders(text) for text in elsewhere):
             raise Mistake("{snapshot} stands only in 'restore'", code="bad-placeholder", key="restore")
         if self.snapshots is not None and not names:

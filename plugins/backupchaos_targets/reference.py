@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import quote
 from backupchaos.commands import Command, Completed
 from backupchaos.errors import MissingCapability
 from backupchaos.targets.base import BaseTarget, Location, LogRecord, Profile, Workspace
+from backupchaos.targets.dump import LAST_LINE, dump
 from backupchaos.targets.interpreter import python_command, python_environment, python_paths
 from backupchaos_targets.parsing import (
     integer_of,
@@ -59,7 +61,7 @@ class ReferenceTarget(BaseTarget):
         self.extra_env = dict(extra_env or {})
         self.name = name or "-".join(("reference", *self.misbehave))
         self.profile = Profile(
-            speaks=("sftp", "local"),
+            speaks=("local", "sftp"),
             aspects=frozenset(_ASPECTS.split()),
             features=frozenset(_FEATURES.split()),
             exit_codes={0: "success", 3: "partial"},
@@ -139,6 +141,26 @@ class ReferenceTarget(BaseTarget):
     def unlock(self, work: Workspace) -> Command:
         """An honest engine takes no locks; a planted misbehaviour does."""
         return self._on_repository(work, "unlock")
+
+    def prune(self, work: Workspace) -> Command:
+        """Keep every snapshot; the engine spares chunks of the last day, since a job may run beside it."""
+        return self._on_repository(work, "prune")
+
+    def cache_files(self, work: Workspace) -> Sequence[str]:
+        """The engine asks the repository for everything it wants to know."""
+        return ()
+
+    def drifted(self, work: Workspace) -> Command:
+        """As a version that cuts files into smaller pieces would do it."""
+        command = self.backup(work)
+        size = f"{PREFIX}CHUNK_SIZE"
+        other = "65536" if command.env.get(size) != "65536" else "131072"
+        return replace(command, env={**command.env, size: other})
+
+    def pipeline(self, work: Workspace) -> tuple[Command, Command]:
+        """Standard input that must have a last line: how else should a job know that its producer died?"""
+        arguments = ("--source", "-", "--must-end", LAST_LINE, "--state", self._database(work), "--json")
+        return dump(work), self._on_repository(work, "backup", *arguments)
 
     def states(self, work: Workspace) -> Command:
         """Ask the state database."""

@@ -19,6 +19,7 @@ from backupchaos.targets.base import (
     RepositoryType,
     Workspace,
 )
+from backupchaos.targets.dump import dump
 from backupchaos_targets.parsing import json_document, json_object, plain_record, seconds_of, text_of
 from backupchaos_targets.programs import find_program, need_program, program_path
 
@@ -149,6 +150,11 @@ class ResticTarget(BaseTarget):
         """The host is fixed: the sandbox's changes, and restic looks for a parent snapshot by it."""
         return self._command(work, "backup", "--json", "--host", "backupchaos", work.source)
 
+    def pipeline(self, work: Workspace) -> tuple[Command, Command]:
+        """``producer | restic backup --stdin``, as the manual has it."""
+        arguments = ("--json", "--host", "backupchaos", "--stdin", "--stdin-filename", "dump")
+        return dump(work), self._command(work, "backup", *arguments)
+
     def snapshots(self, work: Workspace) -> Command:
         """All snapshots as JSON."""
         return self._command(work, "snapshots", "--json")
@@ -176,8 +182,20 @@ class ResticTarget(BaseTarget):
         return self._command(work, "check", "--read-data")
 
     def unlock(self, work: Workspace) -> Command:
-        """Remove stale locks (of dead processes of this host, or older than 30 minutes)."""
-        return self._command(work, "unlock")
+        """Remove all locks: whoever asks for this knows that no job runs.
+
+        Without ``--remove-all`` those of dead processes of this host and those older than 30 minutes go, and
+        the lock of a job that died on another machine stays in the way.
+        """
+        return self._command(work, "unlock", "--remove-all")
+
+    def prune(self, work: Workspace) -> Command:
+        """Remove packs that no snapshot needs."""
+        return self._command(work, "prune")
+
+    def cache_files(self, work: Workspace) -> Sequence[str]:
+        """Copies of indexes, snapshots and trees."""
+        return (work.cache,)
 
     def parse_log(self, stream: str, line: str) -> LogRecord:
         """JSON messages, and plain text in between: retries are always plain text."""
