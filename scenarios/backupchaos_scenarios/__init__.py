@@ -31,9 +31,13 @@ def path(name: str) -> Path:
     """The YAML file of a built-in scenario; raises UsageProblem with the nearest names."""
     if name not in names():
         from backupchaos.errors import UsageProblem
-        from backupchaos.model.words import choices, shown
+        from backupchaos.model.words import nearest, shown
 
-        raise UsageProblem(f"no built-in scenario {shown(name)}. {choices(name, names(), 'Built-in')}")
+        near = nearest(name, names())
+        guess = f"Did you mean '{near}'? " if near else ""
+        raise UsageProblem(
+            f"no built-in scenario {shown(name)}. {guess}'backupchaos list' shows all {len(names())}."
+        )
     return _folder() / f"{name}{SUFFIX}"
 
 

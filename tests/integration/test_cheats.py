@@ -39,7 +39,7 @@ ROT = world(
 
 def cheat(**table: Any) -> CommandTarget:
     target = CommandTarget.from_table(
-        "cheat", {"promises": {"features": ["symlinks"]}, **table}, Path("pyproject.toml")
+        "cheat", {"promises": {"features": ["symlinks"]}, **table}, EXAMPLES / "target.yaml"
     )
     assert isinstance(target, CommandTarget)
     return target
@@ -128,3 +128,21 @@ def test_the_example_of_the_documentation_works(run_here: Callable[..., Run], tm
         shutil.copy(EXAMPLES / name, tmp_path / name)
     run = run_here(world(), resolve_target("./target.yaml", tmp_path))
     assert run.verdict is Verdict.PASS, run.result.headline
+
+
+@pytest.mark.parametrize(("says", "honest"), [("$f", Verdict.PASS), ("a file", Verdict.FAIL)])
+def test_a_partial_job_is_judged_by_the_names_it_gives(
+    says: str, honest: Verdict, run_here: Callable[..., Run]
+) -> None:
+    """Its own disk failed for one file, which no fault has chosen."""
+    part = {
+        "shell": "n=$(ls {repository} | wc -l); cp -a {source} {repository}/$n; [ $n = 0 ] && exit 0; cd {repository}/$n; "
+        f'f=$(find . -type f -name \'*.txt\' | head -1 | cut -c3-); rm "$f"; echo "warning: cannot write {says}" >&2; exit 3'
+    }
+    table = {"exit_codes": {0: "success", 3: "partial"}, "log": {"warning": "^warning"}}
+    run = run_here(
+        world(faults={"full": {"disk.slow": "repository"}}, expect={"outcome": "partial"}),
+        cheat(backup=part, snapshots=LIST, restore=PICK, **table),
+    )
+    assert run.outcome == "partial", run.result.headline
+    assert row(run, "honest").verdict is honest, row(run, "honest").observed

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from tests.faults import matrix
 
 from backupchaos.commands import Command
 from backupchaos.engine.run import Run
@@ -19,6 +20,7 @@ from backupchaos_targets.reference import ReferenceTarget
 pytestmark = [pytest.mark.needs("namespaces", "seccomp"), pytest.mark.slow]
 
 NEVER = {"bytes": 2**40}
+LATE = {"after": 3600.0}
 BLINK = {"for": 0.001}
 """The fault is over before a job that has just been started can meet it."""
 
@@ -33,10 +35,27 @@ TOOTHLESS: dict[str, dict[str, Any]] = {
     "permission.denied": {"permission.denied": "source", **BLINK},
     "process.kill": {"process.kill": "target", "when": {"after": 3600.0}},
     "process.pause": {"process.pause": "target", "when": {"attempt": 9}, "for": 1.0},
+    "process.concurrent": {"process.concurrent": "target", "when": LATE},
+    "process.cpu": {"process.cpu": "target", "share": 0.5, "when": LATE},
+    "power.cut": {"power.cut": "repository", "when": LATE},
+    "power.lying_disk": {"power.lying_disk": "repository", "when": LATE},
+    "clock.jump": {"clock.jump": "target", "by": 3600.0, "when": LATE},
+    "service.kill": {"service.kill": "repository", "when": LATE},
+    "service.restart": {"service.restart": "repository", "when": LATE},
+    "service.errors": {"service.errors": "repository", "when": LATE},
+    "service.slow": {"service.slow": "repository", "when": LATE},
+    "service.credentials_expire": {"service.credentials_expire": "repository", "when": LATE},
     "repository.bitflip": {"repository.bitflip": "repository"},
     "repository.truncate": {"repository.truncate": "repository"},
     "repository.delete": {"repository.delete": "repository"},
 }
+
+
+ELSEWHERE = {
+    "repository.swapped": "test_repository_state: a job that stays away from it",
+    "service.throttle": "test_service_answers: who asks for nothing; the reference job speaks no HTTP",
+}
+"""Kinds whose toothless case needs a target that is no backup tool."""
 
 
 class Littered(ReferenceTarget):
@@ -48,12 +67,15 @@ class Littered(ReferenceTarget):
 
 
 def test_every_kind_is_covered() -> None:
-    assert set(TOOTHLESS) == set(KINDS)
+    """Here in a whole run; in the matrix against a program that touches nothing; or it cannot but bite."""
+    idle = set(matrix.PROBED) - set(matrix.ALWAYS)
+    always = {kind for kind in matrix.ALWAYS if KINDS[kind].whole_job}
+    assert set(TOOTHLESS) | idle | always | set(ELSEWHERE) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", sorted(TOOTHLESS))
 def test_a_fault_without_teeth_is_invalid(kind: str, run_here: Callable[..., Run]) -> None:
-    remote = kind.startswith("network.")
+    remote = kind.startswith(("network.", "service."))
     scenario = Scenario.model_validate(
         {
             "scenario": "toothless",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from backupchaos.engine.run import Run
+from backupchaos.errors import MissingCapability
 from backupchaos.results import Verdict
 from backupchaos_reference.misbehaviour import CATALOGUE
 from backupchaos_targets.reference import ReferenceTarget
@@ -61,6 +62,20 @@ PLANTED = {
     "binary_log": ("normal", {"log.fields"}),
     "illegal_transition": ("normal", {"transitions"}),
     "wrong_exit_code_on_failure": ("denied", {"honest"}),
+    "claim_success_on_failure": ("shut", {"honest"}),
+    "delete_old_snapshots_on_failure": ("locked", {"no_collateral"}),
+    "hang_on_failure": ("shut", {"bounded"}),
+    "no_fsync": ("power_after_success", {"honest"}),
+    "ignore_short_writes": ("short", {"honest"}),
+    "recreate_missing_repository": ("unmounted", {"outcome"}),
+    "stores_torn_file": ("replaced", {"honest"}),
+    "pads_shrunk_file": ("truncated", {"honest"}),
+    "late_metadata": ("replaced", {"honest"}),
+    "read_error_is_end": ("unreadable_late", {"honest"}),
+    "stops_at_vanished_file": ("vanished", {"honest"}),
+    "waits_for_lock": ("locked_advisory", {"bounded"}),
+    "hangs_on_fifo": ("fifo", {"bounded"}),
+    "follows_link_loop": ("circle", {"honest"}),
     "check_always_ok": ("rotten", {"check"}),
     "restore_succeeds_on_damage": ("rotten", {"no_collateral"}),
 }
@@ -92,5 +107,10 @@ def test_a_planted_misbehaviour_is_reported(name: str, run_here: Callable[..., R
 
 @pytest.mark.parametrize("world", sorted(worlds.WORLDS))
 def test_the_honest_job_is_not_accused(world: str, run_here: Callable[..., Run]) -> None:
-    run = run_here(worlds.WORLDS[world], ReferenceTarget(extra_env=worlds.FAST))
+    honest = ReferenceTarget(extra_env=worlds.FAST)
+    if world == "stale":
+        with pytest.raises(MissingCapability, match="leaves no lock"):
+            run_here(worlds.WORLDS[world], honest)
+        return
+    run = run_here(worlds.WORLDS[world], honest)
     assert run.verdict is Verdict.PASS, explain(run)
