@@ -147,6 +147,14 @@ def _run(command: Make) -> None:
         help="fail instead of skipping when this is missing; repeatable; 'all' for everything",
     )
     parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="PATH|HOST:PORT",
+        help="let scenarios touch this, which no run made; repeatable. Works only together with the key 'allow' "
+        "of the scenario: whatever is there may be changed or destroyed",
+    )
+    parser.add_argument(
         "--repeat", type=positive, default=1, metavar="N", help="run each N times, with seeds counting up"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and what cannot")
@@ -185,11 +193,14 @@ def _cleanup(command: Make) -> None:
         "cleanup",
         "cleaning",
         "remove what killed runs could have left behind",
-        "cleanup --dry-run\ncleanup\ncleanup --all",
+        "cleanup --dry-run\ncleanup\ncleanup --all --dry-run\ncleanup --all",
     )
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    choice.add_argument("--all", action="store_true", help="remove the stored results of all runs too")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="remove the stored results of all runs too, and what Docker keeps for the next run; asks nothing",
+    )
     parser.add_argument(
         "--results",
         type=Path,

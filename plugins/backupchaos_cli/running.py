@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import backupchaos_scenarios
+from backupchaos.engine import guard
 from backupchaos.engine.options import new_seed
 from backupchaos.errors import UsageProblem
 from backupchaos.results import RunResult, Verdict, load_result
@@ -37,9 +38,12 @@ def main(options: argparse.Namespace) -> int:
         keep=options.keep,
         link=options.link,
         require=frozenset(options.require),
+        allow=guard.check_words(options.allow, "--allow"),
     )
     _check_words(options.require)
     orders = list(_orders(options, selected, target, seed))
+    for order in orders:  # all of them before the first
+        guard.check(order.scenario, settings.allow, settings.allow_option)
     session = Session(settings)
     if options.dry_run:
         return _plan(session, orders)
@@ -75,6 +79,7 @@ def _orders(
         for turn in range(options.repeat):
             words = ["backupchaos", "run", one.spec, f"--target={options.target}", f"--seed={seed + turn}"]
             words += [f"--repository={options.repository}"] if options.repository else []
+            words += [f"--allow={entry}" for entry in (scenario.allow.entries() if scenario.allow else ())]
             words += [
                 f"--{name}={value}" for name in ("env", "link") if (value := getattr(options, name)) != "auto"
             ]

@@ -110,21 +110,20 @@ def targets() -> Iterator[Finding]:
 
 
 def docker() -> Finding:
-    """Whether a daemon answers; this version makes no use of it yet."""
+    """Whether a daemon on this machine answers, and has the image that sandboxes of containers need."""
+    from backupchaos.environments.docker import engine, images, names
+
     try:
-        import docker as sdk
-    except ImportError:
-        return Finding(
-            "docker", "daemon", False, "the Python package is missing", "pip install 'backupchaos[docker]'"
-        )
+        client = engine.connect()
+    except MissingCapability as gap:
+        return Finding("docker", "daemon", False, harmless(gap.reason), gap.hint)
     try:
-        client = sdk.from_env(timeout=3)
-        try:
-            version = str(client.version().get("Version", "unknown"))
-        finally:
-            client.close()
-    except Exception as problem:
-        return Finding(
-            "docker", "daemon", False, f"no daemon answers: {harmless(problem, 120)}", "start Docker"
-        )
-    return Finding("docker", "daemon", True, f"{harmless(version)}; not used by this version")
+        words = harmless(engine.describe(client))
+        images.need(client, names.AGENT_IMAGE)
+    except MissingCapability as gap:
+        return Finding("docker", "daemon", False, f"{words}, but {harmless(gap.reason)}", gap.hint)
+    except Exception as problem:  # the SDK lets errors of the transport through
+        return Finding("docker", "daemon", False, harmless(problem, 120), "see: docker info")
+    finally:
+        client.close()
+    return Finding("docker", "daemon", True, words)

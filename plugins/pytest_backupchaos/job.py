@@ -155,6 +155,8 @@ class Job:
         if target != "reference" or options.targets != ("reference",):
             words.append(f"--backup-target={target}")
         words.append(f"--backup-seed={self._state.seed if seed is None else seed}")
+        allow = selected.scenario.allow
+        words += [f"--backup-allow={entry}" for entry in (allow.entries() if allow else ())]
         for name, value in (("env", options.env), ("link", options.link)):
             if value != "auto":
                 words.append(f"--backup-{name}={value}")

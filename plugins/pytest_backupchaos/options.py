@@ -6,12 +6,14 @@ PYTEST_DONT_REWRITE: see ``plugin``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 FOLDER = ".backupchaos"
+ALLOW = "--backup-allow"
 _ENVIRONMENTS = ("auto", "local", "docker")
 _KEEP = ("never", "failed", "always")
 _LINKS = ("auto", "embedded", "toxiproxy")
@@ -32,6 +34,7 @@ class BackupOptions:
     keep: str
     link: str
     require: frozenset[str]
+    allow: tuple[str, ...]
     min_run: int
     root: Path
     here: Path
@@ -94,6 +97,16 @@ def add_options(parser: pytest.Parser) -> None:
         "Fail instead of skipping when this capability is missing; repeatable, 'all' for every one",
         metavar="CAPABILITY",
         many=True,
+    )
+    # No ini key: what is destroyed has to be named by whoever starts the run, each time.
+    group.addoption(
+        ALLOW,
+        action="append",
+        dest="backup_allow",
+        default=None,
+        metavar="PATH|HOST:PORT",
+        help="Let scenarios touch this, which no run made; repeatable. Works only together with the key 'allow' of the "
+        "scenario: whatever is there may be changed or destroyed",
     )
     _add(
         parser,
@@ -168,6 +181,7 @@ def resolve(config: pytest.Config) -> BackupOptions:
         keep=_choice(config, "keep", _KEEP),
         link=_choice(config, "link", _LINKS),
         require=frozenset(require),
+        allow=_typed(config),
         min_run=_number(config, "min_run") or 0,
         root=config.rootpath,
         here=here,
@@ -182,6 +196,16 @@ def _many(config: pytest.Config, name: str) -> tuple[tuple[str, ...], Origin]:
             raise pytest.UsageError(f"--backup-{name}: expected a value, not an empty text")
         return words, "command line"
     return tuple(dict.fromkeys(config.getini(f"backup_{name}"))), "ini"
+
+
+def _typed(config: pytest.Config) -> tuple[str, ...]:
+    """What the option names; raises ``pytest.UsageError`` for what stands in addopts or PYTEST_ADDOPTS only."""
+    given = tuple(dict.fromkeys(str(word) for word in config.getoption("backup_allow") or ()))
+    words = [str(word) for word in config.invocation_params.args]
+    for word in () if hasattr(config, "workerinput") else given:
+        if f"{ALLOW}={word}" not in words and (ALLOW, word) not in pairwise(words):
+            raise pytest.UsageError(f"{ALLOW}={word} counts only on the command line itself, not in addopts")
+    return given
 
 
 def _choice(config: pytest.Config, name: str, words: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ from backupchaos.session.console import Console, style_for
 from backupchaos.session.runner import Session
 from backupchaos.session.selection import Selected, select
 from backupchaos.session.settings import EnvironmentName, KeepWord, LinkWord, Settings
+from pytest_backupchaos.options import ALLOW
 from pytest_backupchaos.plugin import OPTIONS, STATE, TERMINAL
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class State:
                 keep=cast("KeepWord", self.options.keep),
                 link=cast("LinkWord", self.options.link),
                 require=self.options.require,
+                allow=allowed(self.options.allow),
+                allow_option=ALLOW,
             )
         )
         self.directories: dict[str, None] = {}
@@ -72,9 +75,16 @@ class State:
             if selected or self.options.targets_given:
                 for name in self.options.targets:
                     self.target(name)
+            self._check_allowed(selected)
             check_capabilities(self.options.require)
         except UsageProblem as problem:
             raise pytest.UsageError(str(problem)) from None
+
+    def _check_allowed(self, selected: Iterable[Selected]) -> None:
+        from backupchaos.engine.guard import check
+
+        for one in selected:
+            check(one.scenario, self.session.settings.allow, ALLOW)
 
     @property
     def selected(self) -> list[Selected]:
@@ -121,6 +131,16 @@ class State:
 
             self._console = make_console(self.config, self.config.stash.get(TERMINAL, -1), style_for)
         return self._console
+
+
+def allowed(words: Iterable[str]) -> frozenset[str]:
+    """The values of --backup-allow; raises ``pytest.UsageError`` for one that no scenario could name."""
+    from backupchaos.engine.guard import check_words
+
+    try:
+        return check_words(words, ALLOW)
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 def check_capabilities(words: Iterable[str]) -> None:

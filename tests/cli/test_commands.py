@@ -61,6 +61,8 @@ def test_usage_mistakes_give_4(cli: Cli, words: tuple[str, ...]) -> None:
         (("run", "normal", "--target=referense"), "Did you mean 'reference'?"),
         (("run", "normal", "--repository=sftpp"), "repository"),
         (("run", "normal", "--require=volume"), "Did you mean 'volumes'?"),
+        (("run", "normal", "--allow=/etc"), "--allow: '/etc' belongs to the system and is never allowed"),
+        (("run", "normal", "--allow=nas"), "--allow: expected HOST:PORT"),
         (("show", "disk_ful"), "Did you mean 'disk_full'?"),
         (("list", "--tag=quik"), "Did you mean 'quick'?"),
         (("report", "nowhere"), "no run found"),
@@ -167,6 +169,25 @@ def test_exit_codes_of_run(  # noqa: PLR0917
     assert cli("run", "normal", "disk_full", *options)[0] == code
 
 
+def test_what_no_run_made_needs_the_scenario_and_the_option(
+    cli: Cli, fakes: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.chaos.yaml").write_text(
+        f"{MINE}allow: {{paths: [/srv/a, /srv/b], hosts: ['nas:22']}}\n"
+    )
+    code, out, err = cli("run", "normal", "mine.chaos.yaml", "--allow=/srv/b")
+    assert (code, out, fakes.calls) == (4, "", [])
+    assert "add: --allow=/srv/a --allow=nas:22" in err
+    assert not (tmp_path / ".backupchaos").exists()
+    allowed = ("--allow=/srv/a", "--allow=/srv/b", "--allow=nas:22")
+    assert cli("run", "mine.chaos.yaml", *allowed)[0] == 0
+    options = fakes.calls[-1][3]
+    assert options.allow == {"/srv/a", "/srv/b", "nas:22"}
+    assert all(word in options.reproduce for word in allowed)
+    assert cli("run", "normal", *allowed)[0] == 0
+    assert "--allow" not in fakes.calls[-1][3].reproduce
+
+
 def test_run_stores_reports_and_repeats(cli: Cli, fakes: ModuleType, tmp_path: Path) -> None:
     code, out, err = cli("run", "normal", "--seed=5", "--repeat=3", "--results=out", "--report=page.html")
     assert code == 0
@@ -223,22 +244,6 @@ def test_report_is_made_from_stored_runs(cli: Cli, tmp_path: Path, monkeypatch: 
     assert (tmp_path / "again.html").read_bytes() == first
     assert "disk&#95;full" in (tmp_path / "summary.md").read_text()
     assert "2 runs: 1 pass, 1 fail" in out
-
-
-def test_cleanup(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-
-    def heal(dry_run: bool = False) -> list[str]:
-        asked.append(dry_run)
-        return ["removed the directory x"]
-
-    monkeypatch.setattr("backupchaos_cli.cleaning.heal", heal, raising=False)
-    cli("run", "normal")
-    assert cli("cleanup", "--dry-run") == (0, "would have: removed the directory x\n", "")
-    assert list((tmp_path / ".backupchaos/runs").iterdir())
-    assert cli("cleanup", "--all")[0] == 0
-    assert not list((tmp_path / ".backupchaos/runs").iterdir())
-    assert asked == [True, False]
 
 
 def test_colour_only_where_it_is_wanted(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_overrides_reach_the_engine(project: pytest.Pytester, fakes: ModuleType)
     assert scenario.source.path == str(project.path / "data")
     assert str(scenario.to_yaml_dict()["expect"]["retries"]) == "2..3"
     assert scenario.to_yaml_dict()["expect"]["outcome"] == ["failure"]
-    assert (second.source.files, second.source.size) == (7, 16 * 2**20)
+    assert (second.source.files, second.source.size) == (7, 4 * 2**20)
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,13 @@ def test_a_misspelt_requirement_is_a_usage_error(project: pytest.Pytester) -> No
     result.stderr.fnmatch_lines(["*no capability 'volume'. Did you mean 'volumes'?*"])
 
 
-def test_docker_is_missing_and_says_so(project: pytest.Pytester) -> None:
-    result = project.runpytest("--backup-scenario=normal", "--backup-env=docker", "-rs")
+@pytest.mark.needs("python:docker")
+def test_docker_is_missing_and_says_so(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nobody/listens/here")
+    result = pytester.runpytest("--backup-scenario=normal", "--backup-env=docker", "-rs")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*docker: this version*"])
-    project.runpytest(
+    result.stdout.fnmatch_lines(["SKIPPED*docker: no Docker daemon answers*DOCKER_HOST*"])
+    pytester.runpytest(
         "--backup-scenario=normal", "--backup-env=docker", "--backup-require=docker"
     ).assert_outcomes(failed=1)
 

@@ -177,9 +177,9 @@ def test_several_targets(using: pytest.Pytester, fakes: ModuleType) -> None:
 
 
 def test_k_selects_among_the_built_in(using: pytest.Pytester, fakes: ModuleType) -> None:
-    result = using.runpytest("--backup-scenario=tag:quick", "-k", "disk_full and not test_backup")
+    result = using.runpytest("--backup-scenario=tag:quick", "-k", "disk_inodes and not test_backup")
     assert result.parseoutcomes()["passed"] == 1
-    assert ran(fakes) == ["disk_full"]
+    assert ran(fakes) == ["disk_inodes"]
 
 
 def test_collect_only_runs_nothing(using: pytest.Pytester, fakes: ModuleType) -> None:

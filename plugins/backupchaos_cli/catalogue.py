@@ -1,0 +1,82 @@
+"""What ``doctor`` says of each kind of fault: it is brought into force here, seen, and taken away again."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backupchaos.environments.base import Environment
+from backupchaos.errors import BackupChaosError, MissingCapability
+from backupchaos.faults.registry import mechanisms
+from backupchaos.model.faults import KINDS
+from backupchaos.session.progress import harmless
+from backupchaos.targets.base import Target
+from backupchaos_cli.faultworlds import Worlds, repositories
+
+LAST = ("repository", "power")
+"""Layers that leave another world behind than they found."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One kind of fault: by which mechanism, whether it was in force here, and what was done or why not."""
+
+    kind: str
+    mechanism: str
+    usable: bool
+    detail: str = ""
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return dataclasses.asdict(self)
+
+
+def every_fault(environment: Environment, target: Target) -> list[Tried]:
+    """All kinds in the order of the vocabulary, each tried in a small world with this target."""
+    order = sorted(KINDS, key=lambda kind: (repositories(kind, target), KINDS[kind].layer in LAST))
+    found: dict[str, Tried] = {}
+    with tempfile.TemporaryDirectory(prefix="backupchaos-doctor-") as folder:
+        worlds = Worlds(environment, target, Path(folder))
+        try:
+            for kind in order:
+                found[kind] = _one(kind, worlds)
+        finally:
+            worlds.spoil()
+    return [found[kind] for kind in KINDS]
+
+
+def _one(kind: str, worlds: Worlds) -> Tried:
+    made = mechanisms().get(kind)
+    if made is None:
+        return Tried(kind, "", False, "this version has no mechanism for it")
+    reasons = []
+    started = time.monotonic()
+    for repository in repositories(kind, worlds.target):
+        try:
+            mechanism, detail = worlds.at(repository, kind).try_fault(kind)
+        except MissingCapability as gap:
+            reasons.append(worlds.why(gap))
+        except (BackupChaosError, OSError) as problem:
+            reasons.append(f"tried, and failed: {problem}")
+            worlds.spoil()
+        except Exception as problem:  # a defect in one mechanism must not hide the state of all others
+            reasons.append(f"tried, and failed by a defect of ours: {type(problem).__name__}: {problem}")
+            worlds.spoil()
+        else:
+            return Tried(kind, mechanism, True, harmless(detail), round(time.monotonic() - started, 3))
+    if not reasons:
+        reasons.append(f"target {worlds.target.name} has no repository that is reached over a link")
+    words = "; ".join(dict.fromkeys(harmless(reason) for reason in reasons))
+    return Tried(kind, getattr(made, "mechanism", ""), False, words, round(time.monotonic() - started, 3))
+
+
+def by_layer(found: Sequence[Tried]) -> Iterator[tuple[str, list[Tried]]]:
+    """The kinds grouped as the vocabulary groups them."""
+    for layer in dict.fromkeys(KINDS[one.kind].layer for one in found):
+        yield layer, [one for one in found if KINDS[one.kind].layer == layer]
