@@ -184,6 +184,18 @@ def test_a_pause_at_a_system_call_stops_the_thread_that_makes_it(tmp_path: Path)
     assert len(logs) == 20
 
 
+def test_a_pause_in_the_middle_of_starting_a_program(tmp_path: Path) -> None:
+    """vfork: the parent waits, in a state of its own, for a child that stands still before its exec."""
+    code = (
+        "import subprocess, time\nprint('ready', flush=True)\nend = time.monotonic() + 3\n"
+        "while time.monotonic() < end: subprocess.run(['true'])"
+    )
+    fault = {"process.pause": "target", "when": {"log": "ready"}, "for": 0.03, "every": 0.06, "times": 30}
+    result = tried(tmp_path, fault, python(code))
+    assert len(result.proof) == 30
+    assert result.strays == []
+
+
 def test_a_pause_comes_again(tmp_path: Path) -> None:
     code = "import time\nprint('ready', flush=True)\nend = time.monotonic() + 2\nwhile time.monotonic() < end: time.sleep(0.01)"
     fault = {"process.pause": "target", "when": READY, "for": 0.2, "every": 0.6, "times": 2}
@@ -237,6 +249,8 @@ def test_processor_time_in_a_pause_is_a_stray(tmp_path: Path) -> None:
         def end() -> None:
             assert made.ground.job_pid is not None
             box.signal(made.ground.job_pid, signal.SIGSTOP)
+            while not any(p.pid == made.ground.job_pid and p.state in "Tt" for p in box.processes()):
+                pass  # it is told, and stops when the kernel comes to it
             undo()
 
         made.fault.verify, made.fault.undo = begin, end  # type: ignore[method-assign]

@@ -178,6 +178,13 @@ class _Stand:
     cpu: float
 
 
+def still(members: Sequence[ProcessInfo]) -> set[int]:
+    """Who is stopped, and who waits for a stopped child that it has just begun (vfork): it cannot move either."""
+    stopped = {p.pid for p in members if p.state in "Tt"}
+    parents = {p.parent for p in members if p.pid in stopped}
+    return stopped | {p.pid for p in members if p.state == "D" and p.pid in parents}
+
+
 class Pause(OnJob[ProcessPause]):
     """The whole process tree stands still for a while: a suspended laptop, a frozen virtual machine."""
 
@@ -199,18 +206,15 @@ class Pause(OnJob[ProcessPause]):
 
     def verify(self) -> None:
         """The kernel reports every process as stopped."""
-        if not self.soon(lambda: self._all("Tt") or self.held()):
+        if not self.soon(lambda: still(members := self.members()) >= {p.pid for p in members} or self.held()):
             raise HarnessBroken(f"the job does not stand still {PATIENCE:g} s after SIGSTOP")
         self._cpu = {p.pid: p.cpu for p in self.members()}
-
-    def _all(self, states: str) -> bool:
-        return all(p.state in states for p in self.members())
 
     def undo(self) -> None:
         """See whether it still stands, then let it go on."""
         start = self.windows[-1][0]
         now = [p for p in self.members() if p.pid in self._cpu]
-        stopped = [p for p in now if p.state in "Tt"]
+        stopped = still(now)
         used = sum(p.cpu - self._cpu[p.pid] for p in now)
         seconds = self.ground.history.now() - start
         if self._cpu:
