@@ -38,13 +38,14 @@ _TYPES = {
     "dict_type": "a mapping",
     "tuple_type": "a list",
 }
+TARGET_FILE = "Give the path of a target's YAML file, or the name of an adapter: backupchaos list shows them."
 _NAME = "letters, digits, '.', '-' and '_', beginning with a letter or digit"
 
 
 def load_yaml(path: Path) -> TargetFile:
     """The target in a YAML file; raises ScenarioErrors with every problem of the file, located."""
     name = str(path)
-    text = checked(read_text(path, name), name)
+    text = checked(read_text(path, name, wanted=TARGET_FILE), name)
     document = positions.read_document(text)
     lines = split_lines(text)
 

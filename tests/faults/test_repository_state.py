@@ -151,6 +151,15 @@ def test_a_tool_without_a_password(tmp_path: Path) -> None:
         tried(tmp_path, {"repository.wrong_password": "repository"}, python("pass"))
 
 
+def test_a_password_that_is_only_hidden_in_the_log_is_none(tmp_path: Path) -> None:
+    class Careful(Probe):
+        def backup(self, work: Workspace) -> Command:
+            return Command(self.argv, secrets=(work.password,))
+
+    with pytest.raises(MissingCapability, match="target probe uses no password"):
+        tried(tmp_path, {"repository.wrong_password": "repository"}, (), target=Careful(python("pass")))
+
+
 def test_a_password_that_is_never_tried_proves_nothing(tmp_path: Path) -> None:
     result = tried(tmp_path, {"repository.wrong_password": "repository"}, python("print(len('{password}'))"))
     assert result.proof == []

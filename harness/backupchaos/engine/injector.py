@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from backupchaos.errors import BackupChaosError, HarnessBroken
 from backupchaos.faults.base import Fault
 from backupchaos.history import History
+
+
+def newest_first(faults: Iterable[Fault[Any]]) -> list[Fault[Any]]:
+    """In the order in which they must be taken away: what came later stands on what was there before."""
+    return sorted(faults, key=lambda fault: fault.windows[-1][0] if fault.windows else 0.0, reverse=True)
 
 
 class Injector:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from backupchaos.commands import Command
-from backupchaos.engine.injector import Injector
+from backupchaos.engine.injector import Injector, newest_first
 from backupchaos.engine.loop import OutputPipe
 from backupchaos.engine.observers import JobObserver
 from backupchaos.engine.schedule import Facts, Schedule
@@ -352,6 +352,7 @@ class JobRun:
         for name in self._schedule.call_points():  # a server outlives the job, and must not be stopped later
             self._world.sandbox.arm(name, False)
         self._facts.ended = True
-        for action in reversed(self._schedule.step(self._facts)):
-            if not self._faults[action.name].spec.outlasts:
-                self._injector.undo(self._faults[action.name])
+        left = [self._faults[action.name] for action in self._schedule.step(self._facts)]
+        for fault in newest_first(left):
+            if not fault.spec.outlasts:
+                self._injector.undo(fault)

@@ -8,7 +8,7 @@ from typing import Any
 
 from backupchaos.engine.beside import another_backup
 from backupchaos.engine.beside import judge as judge_both
-from backupchaos.engine.injector import Injector
+from backupchaos.engine.injector import Injector, newest_first
 from backupchaos.engine.jobs import JobRun
 from backupchaos.engine.leftovers import end_leftovers
 from backupchaos.engine.oracle import Oracle
@@ -257,9 +257,9 @@ class Phases:
 
     def _lasting(self) -> list[Fault[Any]]:
         """What is still in force after the job, the newest first."""
-        return [
-            f for f in reversed(self.faults.values()) if f.spec.outlasts and f.windows and f.undone_at is None
-        ]
+        return newest_first(
+            f for f in self.faults.values() if f.spec.outlasts and f.windows and f.undone_at is None
+        )
 
     def recover(self) -> None:
         """Job 3 without a fault; an unlock first only where the scenario allows it."""

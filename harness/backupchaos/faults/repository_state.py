@@ -30,7 +30,9 @@ class WrongPassword(Contact[RepositoryWrongPassword]):
     def available(self) -> None:
         """A tool whose command is the same with any password uses none."""
         self.need_a_witness()
-        if self.target.backup(self.workspace(self.work)) == self.target.backup(self.work):
+        commands = self.target.backup(self.workspace(self.work)), self.target.backup(self.work)
+        wrong, right = ((one.argv, dict(one.env), one.stdin, one.cwd) for one in commands)
+        if wrong == right:
             raise MissingCapability(
                 "password", f"target {self.target.name} uses no password for its repository"
             )

@@ -26,8 +26,14 @@ def place_of(text: str, offset: int) -> tuple[int, int]:
     return len(lines), len(lines[-1]) + 1
 
 
-def read_text(path: Path, name: str) -> str:
-    """The text of the file; raises ScenarioErrors if it is unreadable, too large, or not UTF-8 text."""
+SCENARIO_FILE = "Give the path of a *.chaos.yaml file, or the name of a built-in scenario."
+
+
+def read_text(path: Path, name: str, *, wanted: str = SCENARIO_FILE) -> str:
+    """The text of the file; raises ScenarioErrors if it is unreadable, too large, or not UTF-8 text.
+
+    ``wanted`` says what should have been given, for whoever named a file that does not exist.
+    """
     try:
         # A FIFO would block and a device would never end.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -35,8 +41,7 @@ def read_text(path: Path, name: str) -> str:
         with path.open("rb") as file:
             raw = file.read(SIZE_LIMIT + 1)
     except FileNotFoundError:
-        hint = "Give the path of a *.chaos.yaml file, or the name of a built-in scenario."
-        raise _whole(name, "unreadable", "no such file", hint) from None
+        raise _whole(name, "unreadable", "no such file", wanted) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "the path is not usable"
         raise _whole(name, "unreadable", f"cannot be read: {reason}") from None

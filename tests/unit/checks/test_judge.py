@@ -130,6 +130,25 @@ def test_a_failure_without_an_error_record_is_silent() -> None:
     assert verdicts(story)["loud"] is Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    ("line", "more", "verdict"),
+    [
+        ("tool: connection lost at last", {}, Verdict.PASS),
+        ("tool: connection lost at last", {"stream": "stdout"}, Verdict.FAIL),
+        ("tool: connection lost at last", {"timestamp": True}, Verdict.FAIL),
+        ("tool: connection lost, again", {"retry": True}, Verdict.FAIL),
+        ("connection lost", {}, Verdict.FAIL),
+        ("tool: something is wrong here", {}, Verdict.FAIL),
+    ],
+)
+def test_a_line_without_a_level_may_tell_the_cause(line: str, more: dict[str, Any], verdict: Verdict) -> None:
+    """Tools without a log format just say it; whether their words are those of an error is a guess."""
+    story = Story().fails()
+    story.log = [("info", line)]
+    story.of_log = more
+    assert verdicts(story)["loud"] is verdict
+
+
 def test_an_error_record_that_names_another_cause_is_not_loud() -> None:
     story = Story().fails()
     story.log = [("error", "something happened")]
