@@ -42,6 +42,7 @@ def main(options: argparse.Namespace) -> int:
     )
     _check_words(options.require)
     orders = list(_orders(options, selected, target, seed))
+    _check_repository(options.repository, target)
     for order in orders:  # all of them before the first
         guard.check(order.scenario, settings.allow, settings.allow_option)
     session = Session(settings)
@@ -69,6 +70,13 @@ def _check_words(words: Sequence[str]) -> None:
         near = nearest(word, known)
         if word not in known and near is not None:
             raise UsageProblem(f"--require: there is no capability {word!r}. Did you mean {near!r}?")
+
+
+def _check_repository(wanted: str | None, target: Target) -> None:
+    """A scenario may be told over another protocol than it names; what the user names is meant."""
+    speaks = target.profile.speaks
+    if wanted not in {None, "any", "remote", *speaks}:
+        raise UsageProblem(f"--repository={wanted}: target {target.name} speaks only {', '.join(speaks)}")
 
 
 def _orders(

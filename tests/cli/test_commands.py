@@ -61,6 +61,7 @@ def test_usage_mistakes_give_4(cli: Cli, words: tuple[str, ...]) -> None:
         (("run", "normal", "--target=referense"), "Did you mean 'reference'?"),
         (("run", "normal", "--repository=sftpp"), "repository"),
         (("run", "normal", "--require=volume"), "Did you mean 'volumes'?"),
+        (("run", "normal", "--repository=s3"), "target reference speaks only local, sftp"),
         (("run", "normal", "--allow=/etc"), "--allow: '/etc' belongs to the system and is never allowed"),
         (("run", "normal", "--allow=nas"), "--allow: expected HOST:PORT"),
         (("show", "disk_ful"), "Did you mean 'disk_full'?"),

@@ -39,3 +39,21 @@ def test_two_faults_of_one_volume_leave_it_as_it_was(
     assert run.verdict is Verdict.PASS, "\n".join([run.result.headline, *rows])
     undone = [e["name"] for e in run.history if e.kind == "fault" and e["status"] == "undone"]
     assert undone == ["then", "first"]
+
+
+def test_a_control_with_fewer_rights_is_restored_too(run_here: Callable[..., Run]) -> None:
+    """What root had stored whole says nothing of a job that may not read everything."""
+    known: dict[str, bool] = {}
+    plain = {"scenario": "plain", "title": "A plain run", "repository": "local"}
+    source = {"source": {"files": 30, "size": 2**20, "new": 2**19}}
+    denied = {
+        "faults": {"denied": {"permission.denied": "source"}},
+        "expect": {"outcome": ["failure", "partial"]},
+    }
+    restored = []
+    for fields in ({}, {}, denied):
+        scenario = Scenario.model_validate({**plain, **source, **fields}, strict=False)
+        run = run_here(scenario, ReferenceTarget(), control_cache=known)
+        assert run.verdict is Verdict.PASS, run.result.headline
+        restored.append(any(e.kind == "restore" and e["which"] == "control" for e in run.history))
+    assert restored == [True, False, True]

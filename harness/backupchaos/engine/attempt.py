@@ -123,9 +123,12 @@ class Attempt:
             phases.oracle.close()
 
     def _control(self, phases: Phases) -> None:
-        """Job 1. That its restore is equal need not be shown twice in a session."""
-        kind = phases.world.workspace.location.kind
-        key = f"{self.target.name}/{self.version}/{self.scenario.source!r}/{kind}/{self.options.seed}"
+        """Job 1. That its restore is equal need not be shown twice in a session, for a job of the same rights."""
+        world = phases.world
+        kind, rights = world.workspace.location.kind, world.privileges
+        key = (
+            f"{self.target.name}/{self.version}/{self.scenario.source!r}/{kind}/{rights}/{self.options.seed}"
+        )
         phases.control(restore=key not in self.options.control_cache)
         self.options.control_cache[key] = True
 
