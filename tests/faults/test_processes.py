@@ -22,7 +22,7 @@ WAITS = "import time\nprint('ready', flush=True)\ntime.sleep(60)"
 HANDLES = """
 import os, signal, sys, time
 def told(number, frame):
-    os.write(1, b'told %s\n' % signal.Signals(number).name.encode())  # print cannot be entered twice
+    os.write(1, b'told %s\\n' % signal.Signals(number).name.encode())  # print cannot be entered twice
     sys.exit(3)
 for name in ('TERM', 'HUP', 'USR1', 'QUIT'):
     signal.signal(getattr(signal, 'SIG' + name), told)

@@ -24,6 +24,8 @@ class TargetParts:
     kind: ClassVar[RepositoryType] = "local"
     service: ClassVar[str | None] = None
     """Which server, where there are several."""
+    noise: ClassVar[str] = ""
+    """A pattern of retries that the server itself is the cause of, though nothing is wrong."""
     check_finds_damage: ClassVar[bool] = True
     """The tool's own check reads all data; a flipped byte in the largest file does not escape it."""
     lists_are_structured: ClassVar[bool] = True
