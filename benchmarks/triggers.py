@@ -39,7 +39,7 @@ def timed(times: int) -> list[float]:
         f"import time\nend = time.monotonic() + {times * EVERY + 1}\n"
         "while time.monotonic() < end: time.sleep(0.01)"
     )
-    fault = {"disk.full": "temp", "for": EVERY / 5, "every": EVERY, "times": times}
+    fault = {"disk.full": "repository", "for": EVERY / 5, "every": EVERY, "times": times}
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder), fault, python(wait)) as made:
         made.go()
         starts = [start for start, _ in made.fault.windows]

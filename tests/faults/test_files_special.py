@@ -27,6 +27,12 @@ for folder, folders, names in os.walk('{source}/backupchaos-special'):
 KINDS = ["fifo", "socket", "device", "long_name", "non_utf8", "link_loop"]
 
 
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operations change it: they have a process of their own otherwise."""
+    monkeypatch.chdir(tmp_path)
+
+
 def test_every_type_is_there_for_the_job_and_nobody_after_it(tmp_path: Path) -> None:
     with bench(tmp_path, {"file.special": "source"}, python(LOOK)) as made:
         result = made.go()
@@ -155,7 +161,6 @@ def test_what_cannot_be_made_is_left_out_with_the_reason(
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "mknod", refuse)
-    monkeypatch.chdir(tmp_path)  # the operation changes it: it has a process of its own otherwise
     done = specials.plant_specials(str(tmp_path / "odd"), ["fifo", "device"])
     assert done["left_out"] == {"device": "Operation not permitted"}
     assert list(done["made"]) == ["fifo"]
