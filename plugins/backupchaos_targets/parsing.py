@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from typing import Any
 
 from backupchaos.targets.base import LogRecord
@@ -67,9 +69,15 @@ def level_of(value: Any, default: str = "info") -> str:
     return LEVELS.get(value.lower(), default) if isinstance(value, str) else default
 
 
+WORDS_OF_ERRORS = frozenset(
+    ("error", "fatal", "fail", "cannot", "denied", "no space", "unable", "vanished", "removed before")
+) | {os.strerror(number).lower() for number in errno.errorcode}
+"""What a line of an error has in it: common words, or the system's own words for an error number."""
+
+
 def plain_record(line: str) -> LogRecord:
     """A line without structure, its level guessed from common words."""
     lower = line.lower()
-    if any(word in lower for word in ("error", "fatal", "fail", "cannot", "denied", "no space", "unable")):
+    if any(word in lower for word in WORDS_OF_ERRORS):
         return LogRecord("error", line)
     return LogRecord("warning" if "warn" in lower else "info", line)

@@ -197,3 +197,23 @@ def test_a_table_gives_file_and_key(tmp_path: Path) -> None:
         CommandTarget.from_table("mine", {**table, "chek": "x"}, file)
     with pytest.raises(UsageProblem, match="the table's name"):
         CommandTarget.from_table("mine", {**table, "target": "other"}, file)
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ('file has vanished: "/source/a.csv"', "error"),
+        ("tar: ./a: File removed before we read it", "error"),
+        ("rsync: [sender] pipe: Too many open files (24)", "error"),
+        ("cp: /source/a: Input/output error", "error"),
+        ("ssh: connect to host nas port 22: Connection refused", "error"),
+        ("warning: clock skew", "warning"),
+        ("connecting to host nas port 22", "info"),
+        ("freeing space on the link", "info"),
+    ],
+)
+def test_a_line_without_structure_is_judged_by_its_words(line: str, level: str) -> None:
+    """What a tool only does is no error, though it may name what breaks later."""
+    from backupchaos_targets.parsing import plain_record
+
+    assert plain_record(line).level == level

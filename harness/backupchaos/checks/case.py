@@ -65,8 +65,6 @@ class Case:
         own = [state for state in found if state.source == "job"]
         ended = self.job(job)
         killed = ended is not None and ended.returncode is not None and ended.returncode < 0
-        if not own and ended is not None and ended.outcome != "success":
-            return derived  # it failed before it could write anything down
         if own and killed and own[-1].state not in {"SUCCESS", "FAILED"}:
             # Nobody was left to write the last state down; its death is the fact.
             own.append(derived[-1])

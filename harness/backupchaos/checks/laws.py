@@ -11,11 +11,8 @@ from collections.abc import Callable, Sequence
 
 from backupchaos.checks.case import Case
 from backupchaos.checks.rows import row
-from backupchaos.history import Event
 from backupchaos.results import CheckResult, Evidence, RestoreResult
 
-SENTENCE = 3
-"""Words that a line must have to say more than a name."""
 FEW = 6
 """Up to so many aspects are named: whoever promises little is told how little was compared."""
 
@@ -177,12 +174,6 @@ def source_untouched(case: Case) -> list[CheckResult]:
     ]
 
 
-def _plain_words(event: Event) -> bool:
-    """A sentence on standard error, of a tool that gives its lines no level: the level was only guessed."""
-    plain = event.get("stream") == "stderr" and not event.get("timestamp") and not event.get("retry")
-    return bool(plain and len(event["text"].split()) >= SENTENCE)
-
-
 def loud(case: Case) -> list[CheckResult]:
     """On failure or partial success: exit code not 0, and a log record that names the cause."""
     job = case.job()
@@ -198,7 +189,7 @@ def loud(case: Case) -> list[CheckResult]:
     named = [
         event
         for event in case.logs()
-        if (records and event["level"] in {"error", "warning"}) or _plain_words(event)
+        if records and event["level"] in {"error", "warning"}
         if any(re.search(pattern, event["text"], re.IGNORECASE) for _, pattern in wanted)
     ]
     expected = f"exit code not 0, {' or '.join(sorted(levels))} record naming the cause"

@@ -291,6 +291,8 @@ def tool_check(case: Case) -> list[CheckResult]:
 
 def _whole(case: Case) -> bool:
     """Every restore was made and is equal, the one of the older snapshot among them."""
+    if case.profile.history and case.restore("older") is None:
+        return False
     found = [case.restore(which) for which in ("newest", "unclaimed", "mirror", "older", "recovered")]
     made = [restore for restore in found if restore is not None]
     return bool(made) and all(restore.equal for restore in made)

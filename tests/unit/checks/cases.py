@@ -42,7 +42,6 @@ class Story:
         self.states = ["PENDING", "RUNNING", "RETRYING", "RUNNING", "SUCCESS"]
         self.derived: list[str] = []
         self.log = [("info", "start"), ("warning", "connection lost, retry")]
-        self.of_log: dict[str, Any] = {"timestamp": True}
         self.trace = "t1"
         self.retries: list[tuple[str, float]] = [("log", 0.5), ("link", 0.6)]
         self.restores = [restored("newest"), restored("older"), restored("recovered")]
@@ -69,7 +68,6 @@ class Story:
                         "level": level,
                         "text": text,
                         "trace_id": self.trace,
-                        **self.of_log,
                     },
                 )
             )
