@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Pull = Literal["never", "missing"]
 POLICY = "BACKUPCHAOS_PULL"
-"""The environment variable that ``--backup-pull`` sets."""
+"""The environment variable that allows pulling."""
 
 
 def pull_policy() -> Pull:
@@ -40,7 +40,7 @@ def need(client: DockerClient, image: str) -> None:
         return
     own = image.startswith("backupchaos/")
     if pull_policy() == "never" or own:
-        hint = "run docker/build in a checkout" if own else f"docker pull {image}, or --backup-pull=missing"
+        hint = "run docker/build in a checkout" if own else f"docker pull {image}, or set {POLICY}=missing"
         raise MissingCapability("image", f"the image {image} is not here", hint)
     from docker.errors import APIError
 
