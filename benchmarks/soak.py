@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
-import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.busy import load
 from tests.integration import test_sensitivity as sensitivity
 from tests.integration import worlds
 
@@ -27,9 +25,6 @@ from backupchaos.engine.run import Run, run_scenario
 from backupchaos.environments.local.environment import LocalEnvironment
 from backupchaos.results import Verdict
 from backupchaos_targets.reference import ReferenceTarget
-
-NEEDS_A_LOCK = {"stale"}
-"""A world that the honest job cannot be in: it keeps no lock."""
 
 
 def once(world: str, seed: int, *misbehaviours: str) -> Run:
@@ -48,7 +43,7 @@ def told(run: Run) -> str:
 
 def honest(runs: int) -> int:
     """Number of runs of the honest job that were not a pass."""
-    names = sorted(set(worlds.WORLDS) - NEEDS_A_LOCK)
+    names = sorted(set(worlds.WORLDS) - worlds.NEEDS_A_LOCK)
     verdicts: Counter[str] = Counter()
     for number, name in zip(range(runs), itertools.cycle(names), strict=False):
         seed = 1000 + number
@@ -76,33 +71,13 @@ def planted(seeds: int) -> int:
     return missed
 
 
-@contextmanager
-def load(wanted: bool) -> Iterator[None]:
-    """A busy loop on every core."""
-    count = (os.cpu_count() or 1) if wanted else 0
-    workers = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(count)]
-    for worker in workers:
-        worker.start()
-    try:
-        yield
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.join()
-
-
-def _spin() -> None:
-    while True:
-        pass
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--honest", type=int, default=200, help="runs of the honest job")
     parser.add_argument("--seeds", type=int, default=5, help="seeds for each misbehaviour")
     parser.add_argument("--load", action="store_true")
     chosen = parser.parse_args()
-    with load(chosen.load):
+    with load() if chosen.load else nullcontext():
         wrong = honest(chosen.honest) + planted(chosen.seeds)
     sys.exit(bool(wrong))
 

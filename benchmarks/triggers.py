@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.busy import load
 from tests.faults.bench import bench, python
 
 EVERY = 0.05
@@ -58,25 +55,6 @@ def counted(rounds: int) -> list[int]:
             done = made.run(sys.executable, "-c", code % made.ground.repository)
             beyond.append(int(done.stdout) - due)
     return beyond
-
-
-@contextmanager
-def load() -> Iterator[None]:
-    """A busy loop on every core, and one more."""
-    workers = [multiprocessing.Process(target=_spin, daemon=True) for _ in range((os.cpu_count() or 1) + 1)]
-    for worker in workers:
-        worker.start()
-    try:
-        yield
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.join()
-
-
-def _spin() -> None:
-    while True:
-        pass
 
 
 def show(title: str, late: list[float], beyond: list[int]) -> None:

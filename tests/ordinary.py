@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import backupchaos
@@ -25,6 +26,17 @@ def reachable_python(top: Path) -> str:
     folders = [*(str(ROOT / name) for name in ROOTS), str(ROOT), sysconfig.get_path("purelib")]
     (packages / "all.pth").write_text("".join(f"{folder}\n" for folder in folders))
     return str(top / "venv/bin/python3")
+
+
+def interpreter(run: Callable[..., subprocess.CompletedProcess[str]], check: str) -> str:
+    """A Python that the user can run and that passes ``check``; empty if there is none."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        try:
+            if run(python, "-c", check).returncode == 0:
+                return python
+        except OSError:
+            continue
+    return ""
 
 
 def works(command: Sequence[str], env: Mapping[str, str]) -> bool:

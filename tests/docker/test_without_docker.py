@@ -63,7 +63,7 @@ class Images:
     ("policy", "image", "refusal"),
     [
         (None, "restic/restic:0.18.0", "docker pull restic/restic:0.18.0"),
-        ("never", "restic/restic:0.18.0", "--backup-pull=missing"),
+        ("never", "restic/restic:0.18.0", "BACKUPCHAOS_PULL=missing"),
         ("missing", "restic/restic:0.18.0", ""),
         ("missing", "missing/image", "repository does not exist"),
         ("missing", "backupchaos/agent:1", "docker/build"),

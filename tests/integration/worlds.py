@@ -27,6 +27,8 @@ def _fault(kind: str, place: str, **fields: Any) -> dict[str, Any]:
 
 HALF = {"at": 0.5}
 
+NEEDS_A_LOCK = {"stale"}
+"""Worlds that the honest job cannot be in: it keeps no lock."""
 WORLDS: dict[str, Scenario] = {
     "normal": scenario(
         "normal",

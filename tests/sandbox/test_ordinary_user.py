@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests import ordinary
 
 import backupchaos
 from backupchaos.environments.local import probes
@@ -17,7 +18,6 @@ from backupchaos.environments.local.environment import LocalEnvironment, SetupFa
 from backupchaos.errors import UsageProblem
 
 ROOT = Path(backupchaos.__file__).parents[1]
-NOBODY = 65534
 REACHABLE = "import subprocess, sys, backupchaos; assert sys.version_info >= (3, 11); subprocess.run([sys.executable, '-c', ''], check=True)"
 SCRIPT = """
 import os, signal, sys
@@ -45,14 +45,13 @@ with environment.sandbox({Place.REPOSITORY: 1 << 20}) as s:
 @pytest.mark.needs("ordinary-user")
 @pytest.mark.parametrize("mechanism", ["userns", "plain"])
 def test_an_ordinary_user(mechanism: str) -> None:
-    command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     if not shutil.which("setpriv"):
         pytest.skip("needs setpriv")
 
     def run(python: str, *argv: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, python, "-B", *argv],
+            [*ordinary.BECOME, python, "-B", *argv],
             env=environment,
             cwd="/",
             capture_output=True,
@@ -60,13 +59,7 @@ def test_an_ordinary_user(mechanism: str) -> None:
             timeout=60,
         )
 
-    for python in (sys.executable, "/usr/bin/python3"):
-        try:
-            if run(python, "-c", REACHABLE).returncode == 0:
-                break
-        except OSError:
-            continue
-    else:
+    if not (python := ordinary.interpreter(run, REACHABLE)):
         pytest.skip("no interpreter that an ordinary user can reach")
     result = run(python, "-c", SCRIPT, mechanism)
     if "MissingCapability: namespaces" in result.stderr:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
+from tests import ordinary
 
-from .test_ordinary_user import NOBODY, REACHABLE, ROOT
+from .test_ordinary_user import REACHABLE, ROOT
 
 SCRIPT = """
 import os, sys, time
@@ -36,12 +36,11 @@ with LocalEnvironment(sys.argv[1]).sandbox({}) as s:
 def test_clocks_and_short_writes_need_no_rights(mechanism: str) -> None:
     if not shutil.which("setpriv"):
         pytest.skip("needs setpriv")
-    command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def run(python: str, *argv: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, python, "-B", *argv],
+            [*ordinary.BECOME, python, "-B", *argv],
             env=environment,
             cwd="/",
             capture_output=True,
@@ -50,13 +49,7 @@ def test_clocks_and_short_writes_need_no_rights(mechanism: str) -> None:
             check=False,
         )
 
-    for python in (sys.executable, "/usr/bin/python3"):
-        try:
-            if run(python, "-c", REACHABLE).returncode == 0:
-                break
-        except OSError:
-            continue
-    else:
+    if not (python := ordinary.interpreter(run, REACHABLE)):
         pytest.skip("no interpreter that an ordinary user can reach")
     result = run(python, "-c", SCRIPT, mechanism)
     if "MissingCapability: namespaces" in result.stderr:
