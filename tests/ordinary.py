@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import pytest
 
 import backupchaos
 
@@ -51,3 +54,22 @@ def own(top: Path) -> None:
     """Give a folder and what is in it to the ordinary user."""
     for path in [top, *top.rglob("*")]:
         os.lchown(path, NOBODY, NOBODY)
+
+
+@pytest.fixture(scope="module")
+def python_of_nobody() -> Iterator[tuple[Path, str]]:
+    """(A folder of theirs, a Python that they can run.)"""
+    top = Path("/var/tmp") / f"nobody-{os.getpid()}"  # pytest's own folders are closed to others
+    shutil.rmtree(top, ignore_errors=True)
+    top.mkdir(mode=0o755)
+    try:
+        python = reachable_python(top)
+        (top / "tmp").mkdir()
+        own(top / "tmp")
+        if not works([*BECOME, python, "-c", REACH], {"PATH": PATH}):
+            pytest.skip(
+                "the system's Python cannot load our dependencies, or no ordinary user can reach them"
+            )
+        yield top, python
+    finally:
+        shutil.rmtree(top, ignore_errors=True)

@@ -23,7 +23,7 @@ from backupchaos.faults.base import Fault, Ground
 from backupchaos.history import Event, History
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import JobResult
-from backupchaos.targets.base import BaseTarget, Profile, Workspace
+from backupchaos.targets.base import BaseTarget, Profile, Target, Workspace
 
 SMALL = {"files": 12, "size": 256 * 1024, "new": 128 * 1024, "change": 0.5, "names": "portable"}
 
@@ -92,7 +92,7 @@ class Tried:
 class Bench:
     """A world with one fault."""
 
-    def __init__(self, world: World, scenario: Scenario, target: Probe, seed: int) -> None:
+    def __init__(self, world: World, scenario: Scenario, target: Target, seed: int) -> None:
         self.world = world
         ground = Ground(
             sandbox=world.sandbox,
@@ -136,7 +136,8 @@ def bench(
     environment: Environment | None = None,
     env: Mapping[str, str] | None = None,
     deadline: float = 30.0,
-    target: Probe | None = None,
+    target: Target | None = None,
+    history: type[History] = History,
     **fields: Any,
 ) -> Iterator[Bench]:
     """A world that is destroyed at the end; ``fault`` is as in YAML, with plain numbers instead of units."""
@@ -153,9 +154,9 @@ def bench(
         strict=False,
     )
     target = target or Probe(argv, env)
-    history = History(tmp_path / "history.jsonl")
+    record = history(tmp_path / "history.jsonl")
     options = RunOptions(environment=environment or LocalEnvironment(), results=tmp_path, seed=seed)
-    world, _ = make_world(scenario, target, options, history)
+    world, _ = make_world(scenario, target, options, record)
     made: Bench | None = None
     try:
         made = Bench(world, scenario, target, seed)
@@ -164,7 +165,7 @@ def bench(
         if made is not None:
             made.phases.oracle.close()
         world.close()
-        history.close()
+        record.close()
 
 
 def tried(tmp_path: Path, fault: Mapping[str, Any], argv: Sequence[str], **more: Any) -> Tried:

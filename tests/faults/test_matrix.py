@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +12,14 @@ from tests import ordinary
 from tests.faults import matrix, trying
 from tests.faults.bench import Tried
 from tests.faults.echo import echo_service
+from tests.ordinary import python_of_nobody
 
 from backupchaos.errors import MissingCapability
 from backupchaos.faults.registry import mechanisms
 from backupchaos.model.faults import KINDS
 
 pytestmark = [pytest.mark.needs("namespaces", "seccomp"), pytest.mark.slow]
-__all__ = ["echo_service"]
+__all__ = ["echo_service", "python_of_nobody"]
 LAYERS = sorted({KINDS[kind].layer for kind in matrix.PROBED})
 
 
@@ -56,24 +54,6 @@ def test_it_does_not_bite_who_touches_nothing(kind: str, tmp_path: Path) -> None
     result = run(tmp_path, kind, idle=True)
     assert result.proof == []
     assert result.strays == []
-
-
-@pytest.fixture(scope="module")
-def python_of_nobody() -> Iterator[tuple[Path, str]]:
-    """(A folder of theirs, a Python that they can run.)"""
-    top = Path("/var/tmp") / f"matrix-{os.getpid()}"  # pytest's own folders are closed to others
-    top.mkdir(mode=0o755)
-    try:
-        python = ordinary.reachable_python(top)
-        (top / "tmp").mkdir()
-        ordinary.own(top / "tmp")
-        if not ordinary.works([*ordinary.BECOME, python, "-c", ordinary.REACH], {"PATH": ordinary.PATH}):
-            pytest.skip(
-                "the system's Python cannot load our dependencies, or no ordinary user can reach them"
-            )
-        yield top, python
-    finally:
-        shutil.rmtree(top, ignore_errors=True)
 
 
 @pytest.mark.needs("ordinary-user", "setpriv", "/usr/bin/python3")

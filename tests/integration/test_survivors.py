@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.hostwatch import Watch
+from tests.survivors import alive, descendants, processes, wait_until
 
 from backupchaos.model.faults import KINDS
 
@@ -91,40 +91,6 @@ def scenario(name: str, group: str, when: str = "{at: 50%}") -> str:
     return "\n".join(lines) + "\n"
 
 
-def processes() -> dict[int, tuple[int, str]]:
-    """pid -> (parent, start time); what ended meanwhile is left out."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != "Z":
-            found[int(entry.name)] = (int(fields[1]), fields[19])
-    return found
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """All live descendants with their start times (a pid alone may be reused)."""
-    table = processes()
-    found: dict[int, str] = {}
-    queue = [pid]
-    while queue:
-        parent = queue.pop()
-        for child, (above, started) in table.items():
-            if above == parent and child not in found:
-                found[child] = started
-                queue.append(child)
-    return found
-
-
-def alive(known: dict[int, str]) -> list[int]:
-    table = processes()
-    return [pid for pid, started in known.items() if pid in table and table[pid][1] == started]
-
-
 def events(project: Path) -> Iterator[list[dict[str, Any]]]:
     """The history of each run so far; a line that is being written is left out."""
     for path in project.glob(".backupchaos/runs/*/history.jsonl"):
@@ -138,15 +104,6 @@ def in_force(project: Path) -> int:
         any(e["kind"] == "fault" and e["fault"] in HOLD and e["status"] == "applied" for e in run)
         for run in events(project)
     )
-
-
-def wait_until(done: Callable[[], object], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)  # a poll of /proc, not a guess about how long something takes
-    return True
 
 
 class Doomed:

@@ -159,6 +159,7 @@ class Phases:
         job = run.run()
         if run.failures:
             raise HarnessBroken("; ".join(run.failures))
+        self.world.poll_links()  # what a link has counted is told when its fault is undone
         self.oracle.source_moved("M2", self.world.path(Place.SOURCE), "the job")
         states.report("fault")
         left = end_leftovers(self.world)
