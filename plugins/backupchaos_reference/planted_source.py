@@ -19,6 +19,8 @@ _CARELESS = (
     "read_error_is_end",
     "waits_for_lock",
 )
+_PAGE = 4096
+"""A file with holes is stored in such pieces, and those of nothing but zeros as holes: losing them is another fault."""
 
 
 def read(
@@ -30,8 +32,7 @@ def read(
     try:
         with open(os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
-            if status.st_blocks * 512 < status.st_size:
-                return None  # holes are not what this is about
+            sparse = status.st_blocks * 512 < status.st_size
             if misbehaviour.on("waits_for_lock"):
                 fcntl.flock(file, fcntl.LOCK_SH)
             data = _content(file.fileno(), full, status.st_size)
@@ -42,8 +43,11 @@ def read(
         raise from_os_error(error, side="source", path=full) from error
     entry = Entry.of(path, status)
     entry.size, entry.xattrs = len(data), xattrs
-    pieces = [data[at : at + chunk_size] for at in range(0, len(data), chunk_size)]
-    return entry, [(store(piece), len(piece)) for piece in pieces]
+    size = _PAGE if sparse else chunk_size
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    return entry, [
+        (None if sparse and not piece.strip(b"\0") else store(piece), len(piece)) for piece in pieces
+    ]
 
 
 def _content(descriptor: int, full: bytes, size: int) -> bytes:
