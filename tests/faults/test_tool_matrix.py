@@ -20,8 +20,8 @@ pytestmark = [
 @pytest.fixture
 def own_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands behind the link is the server that belongs to the tool of the test."""
-    server = tools.server_of(request.getfixturevalue("tool"))
-    monkeypatch.setattr(registry, "service_for", lambda kind, prefer=None: server)
+    tool = request.getfixturevalue("tool")
+    monkeypatch.setattr(registry, "service_for", lambda kind, prefer=None: tools.server_of(tool, kind))
 
 
 @pytest.mark.parametrize(("tool", "kind"), tool_matrix.PAIRS)

@@ -30,8 +30,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "restic repository.truncate": {"pick": "oldest"},
 }
 """By kind, or by ``tool kind``."""
-OVER_TCP = {"borg process.pids"}
-"""Alone with a directory it starts no other process."""
+REPOSITORY = {
+    "borg process.pids": "rest",  # alone with a directory it starts no other process
+    **{
+        f"restic network.{kind}": "sftp" for kind in ("blackhole", "half_open", "loss")
+    },  # rclone is no fair judge
+}
 ANSWERS = "nothing stands between it and its own server that could answer in the server's place"
 NOT_FOR: dict[str, str] = {
     **{
@@ -60,7 +64,7 @@ def job(folder: Path, tool: str, kind: str) -> list[str]:
         fault(tool, kind),
         (),
         target=tools.TOOLS[tool](),
-        repository="rest" if f"{tool} {kind}" in OVER_TCP else matrix.repository(kind),
+        repository=REPOSITORY.get(f"{tool} {kind}") or matrix.repository(kind),
         source=SOURCE,
         deadline=8.0,
     )

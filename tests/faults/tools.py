@@ -201,8 +201,8 @@ class Restic(ResticTarget):
 TOOLS: dict[str, Callable[[], Target]] = {"restic": Restic, "borg": Borg, "rsync": Rsync}
 
 
-def server_of(tool: str) -> Service:
+def server_of(tool: str, kind: RepositoryType) -> Service:
     """What stands behind the link."""
     if tool == "borg":
         return BorgServer()
-    return RsyncDaemon() if tool == "rsync" else service_for("rest")
+    return RsyncDaemon() if tool == "rsync" else service_for(kind)

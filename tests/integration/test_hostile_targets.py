@@ -104,7 +104,7 @@ def test_binary_garbage_and_escape_codes_do_no_harm(run_here: Callable[..., Run]
 def test_an_endless_line_and_a_huge_log_cost_no_memory(run_here: Callable[..., Run]) -> None:
     flood = (
         "block = b'x' * 2**20\nfor _ in range(150):\n    os.write(2, block)\nos.write(2, b'\\n')\n"
-        "line = b'a plain line of output\\n' * 40000\nfor _ in range(100):\n    os.write(2, line)"
+        "line = b'a plain line of output ' * 43 + b'\\n'\nfor _ in range(100000):\n    os.write(2, line)"
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run = run_here(plain(), Wrapped(before=flood))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backupchaos.engine import guard
+from backupchaos.engine.choosing import choose_repository
 from backupchaos.engine.options import LinkServer, RunOptions
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
@@ -17,35 +18,12 @@ from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 from backupchaos.history import History
 from backupchaos.model.scenario import STDLIB, Scenario
 from backupchaos.services.base import Service
-from backupchaos.targets.base import Location, RepositoryType, Target, Workspace
+from backupchaos.targets.base import Location, Target, Workspace
 from backupchaos.trees import PORTABLE_FEATURES
 
 MIB = 2**20
-REMOTE = ("sftp", "s3", "rest", "webdav")
 SERVICE_START = 30.0
 PASSWORD = "correct horse battery staple"  # noqa: S105 - not a secret: the repository lives for one run
-
-
-def choose_repository(scenario: Scenario, target: Target) -> RepositoryType:
-    """The kind of repository this scenario gets with this target; raises ``MissingCapability``."""
-    speaks = target.profile.speaks
-    wanted = scenario.repository
-    if wanted in speaks:
-        return wanted
-    if wanted not in {"any", "remote"}:
-        # Another protocol over the link tells the same story.
-        remote = wanted != "local"
-        candidates = [kind for kind in speaks if (kind in REMOTE) is remote]
-    elif scenario.needs_remote:
-        candidates = [kind for kind in speaks if kind in REMOTE]
-    else:
-        candidates = list(speaks)
-    if not candidates:
-        raise MissingCapability(
-            wanted if wanted not in {"any", "remote"} else "remote repository",
-            f"target {target.name} speaks only {', '.join(speaks)}",
-        )
-    return candidates[0]
 
 
 def real_source(path: str) -> Path:

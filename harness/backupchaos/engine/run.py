@@ -10,8 +10,8 @@ from pathlib import Path
 from backupchaos.engine import guard
 from backupchaos.engine.assemble import assemble
 from backupchaos.engine.attempt import Attempt
+from backupchaos.engine.choosing import choose_repository
 from backupchaos.engine.options import RunOptions
-from backupchaos.engine.prepare import choose_repository
 from backupchaos.engine.refine import refined
 from backupchaos.history import Event, History
 from backupchaos.model.scenario import Scenario

@@ -50,3 +50,11 @@ class Forgetful(Protocol):
 
     forgets: str
     """What it loses, in words; empty for nothing. A tool must not be blamed for that."""
+
+
+@runtime_checkable
+class Retracting(Protocol):
+    """A service that may take back what it has acknowledged, when an older upload of the same name ends."""
+
+    retracts: str
+    """What it takes back, in words; empty for nothing. A tool must not be blamed for that."""

@@ -34,6 +34,13 @@ _REPOSITORY = "repository"
 _FORGETS = "it keeps the metadata of objects in memory only, and leaves half uploads under names of its own"
 """By trial (1.75): after a kill objects have times in milliseconds, and .rclone_temp_put_* are in the bucket."""
 
+_RETRACTS = (
+    "it deletes a stored file when an older upload of the same name, long given up by its client, ends"
+)
+"""By trial (1.75): an upload stalls, a second one of the same name is answered 200, the first is reset: nothing is
+there any more. S3 writes under another name and renames, WebDAV locks the name meanwhile, SFTP deletes nothing.
+"""
+
 
 def find_rclone() -> str:
     """The rclone program: the one installed beside this interpreter, else the first on PATH.
@@ -61,6 +68,7 @@ class RcloneService:
         # Short S3 keys are refused by clients and server alike.
         self._user = f"BACKUPCHAOS{secrets.token_hex(5).upper()}" if kind == "s3" else USER
         self.forgets = _FORGETS if kind == "s3" else ""
+        self.retracts = _RETRACTS if kind == "rest" else ""
 
     def available(self) -> None:
         """Raise ``MissingCapability`` without rclone."""

@@ -95,9 +95,10 @@ def needs(scenario: Scenario) -> tuple[str, ...]:
 
 def gap(scenario: Scenario, target: Target, here: Here) -> str:
     """Why this scenario cannot run here with this target; empty if nothing speaks against it."""
-    from backupchaos.engine.prepare import choose_repository
+    from backupchaos.engine.choosing import choose_repository
     from backupchaos.faults.registry import mechanisms
     from backupchaos.services.registry import service_for
+    from backupchaos.session.asking import lacks
 
     if here.problem:
         return here.problem
@@ -106,6 +107,8 @@ def gap(scenario: Scenario, target: Target, here: Here) -> str:
         kind = choose_repository(scenario, target)
         if kind != "local":
             service_for(kind).available()
+        if asked := "; ".join(lacks(scenario, target, kind)):
+            return asked
     except MissingCapability as missing:
         return str(missing)
     wanted = {need for fault in scenario.faults.values() for need in mechanisms()[fault.kind].needs}

@@ -30,6 +30,8 @@ class FaultSpec(Model):
     """It acts on the link to the repository, so that the repository must be remote."""
     needs_service: ClassVar[bool] = False
     """It acts on the server of the repository, so that the repository must be remote."""
+    strands: ClassVar[bool] = False
+    """A connection that its client has given up may live on at the server, and end much later."""
     outlasts: ClassVar[bool] = False
     """It stays after the job, until what the job claims has been restored and compared."""
 

@@ -47,6 +47,7 @@ class NetworkBlackhole(_OnLink):
     """The link is silent: nothing arrives, nothing is refused."""
 
     kind = "network.blackhole"
+    strands = True
     place: Literal["repository"] = Field(alias="network.blackhole", description="Where")
 
 
@@ -100,6 +101,7 @@ class NetworkLoss(_OnLink):
     """A share of the packets is lost."""
 
     kind = "network.loss"
+    strands = True
     place: Literal["repository"] = Field(alias="network.loss", description="Where")
     share: Share = Field(default=0.05, description="Which share of the packets, from either side")
 
@@ -108,6 +110,7 @@ class NetworkHalfOpen(_OnLink):
     """The other side of live connections is gone without a word; new connections work. After it they are reset."""
 
     kind = "network.half_open"
+    strands = True
     needs_progress = True
     place: Literal["repository"] = Field(alias="network.half_open", description="Where")
 

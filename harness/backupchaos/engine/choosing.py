@@ -1,0 +1,63 @@
+"""Which kind of repository a scenario gets with a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backupchaos.errors import MissingCapability
+from backupchaos.model.scenario import Scenario
+from backupchaos.targets.base import RepositoryType, Target
+
+REMOTE = ("sftp", "s3", "rest", "webdav")
+
+
+def choose_repository(scenario: Scenario, target: Target) -> RepositoryType:
+    """The kind of repository this scenario gets with this target; raises ``MissingCapability``."""
+    speaks = target.profile.speaks
+    wanted = scenario.repository
+    if wanted in speaks:
+        return _with_a_fair_server(scenario, [wanted])
+    if wanted not in {"any", "remote"}:
+        # Another protocol over the link tells the same story.
+        remote = wanted != "local"
+        candidates = [kind for kind in speaks if (kind in REMOTE) is remote]
+    elif scenario.needs_remote:
+        candidates = [kind for kind in speaks if kind in REMOTE]
+    else:
+        candidates = list(speaks)
+    if not candidates:
+        raise MissingCapability(
+            wanted if wanted not in {"any", "remote"} else "remote repository",
+            f"target {target.name} speaks only {', '.join(speaks)}",
+        )
+    return _with_a_fair_server(scenario, candidates)
+
+
+def _with_a_fair_server(scenario: Scenario, candidates: Sequence[RepositoryType]) -> RepositoryType:
+    """The first kind whose server does not lose by itself what the tool is asked for later."""
+    stranding = [fault.kind for fault in scenario.faults.values() if fault.strands]
+    if not stranding:
+        return candidates[0]
+    unfair = {kind: why for kind in candidates if (why := _retracts(kind))}
+    fair = [kind for kind in candidates if kind not in unfair]
+    if not fair:
+        raise MissingCapability(
+            "fair server",
+            f"{stranding[0]} leaves uploads hanging, and the server for {candidates[0]} is no fair judge then: "
+            f"{unfair[candidates[0]]}",
+            "use repository: sftp, s3 or webdav, if the target speaks it",
+        )
+    return fair[0]
+
+
+def _retracts(kind: RepositoryType) -> str:
+    from backupchaos.services.base import Retracting
+    from backupchaos.services.registry import service_for
+
+    if kind == "local":
+        return ""
+    try:
+        service = service_for(kind)
+    except MissingCapability:
+        return ""  # which is told where it is started
+    return service.retracts if isinstance(service, Retracting) else ""

@@ -1,0 +1,92 @@
+"""What a target lacks is known without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from backupchaos.commands import Command
+from backupchaos.model.scenario import Scenario
+from backupchaos.session.asking import lacks
+from backupchaos.targets.base import BaseTarget, Profile, RepositoryType, Workspace
+
+YES = Command(("true",))
+
+
+class Poor(BaseTarget):
+    """It has a job, and nothing else."""
+
+    name = "poor"
+    profile = Profile(speaks=("local", "sftp", "s3"), aspects=frozenset(), features=frozenset())
+
+    def backup(self, work: Workspace) -> Command:
+        return YES
+
+    def cache_files(self, work: Workspace) -> Sequence[str]:
+        return ()
+
+
+class Rich(Poor):
+    name = "rich"
+
+    def cache_files(self, work: Workspace) -> Sequence[str]:
+        return (work.cache,)
+
+    def prune(self, work: Workspace) -> Command:
+        return YES
+
+    def drifted(self, work: Workspace) -> Command:
+        return YES
+
+    def pipeline(self, work: Workspace) -> tuple[Command, Command]:
+        return YES, YES
+
+
+def told(
+    target: Any, fault: dict[str, Any] | None, kind: RepositoryType = "local", **fields: Any
+) -> list[str]:
+    faults = {"faults": {"f": fault}} if fault else {}
+    scenario = Scenario.model_validate({"scenario": "s", "title": "t", **faults, **fields}, strict=False)
+    return list(lacks(scenario, target, kind))
+
+
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        ({"cache.lost": "cache"}, "cache.lost: target poor keeps no cache"),
+        ({"permission.denied": "cache"}, "permission.denied: target poor keeps no cache"),
+        (
+            {"process.concurrent": "target", "what": "prune", "when": {"at": 0.5}},
+            "process.concurrent: target poor has no prune command",
+        ),
+        ({"process.stdin_dies": "target", "share": 0.5}, "process.stdin_dies: target poor does not store"),
+        ({"version.drift": "target"}, "version.drift: target poor knows of no other version of itself"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_a_poor_target_lacks(fault: dict[str, Any], answer: str) -> None:
+    (line,) = told(Poor(), fault)
+    assert line.startswith(answer)
+    assert told(Rich(), fault) == []
+
+
+def test_what_only_the_repository_decides() -> None:
+    throttled = {"service.throttle": "repository"}
+    assert "SFTP has no such answer" in told(Rich(), throttled, "sftp")[0]
+    assert told(Rich(), throttled, "s3") == []
+
+
+def test_a_program_that_is_not_there() -> None:
+    assert told(Rich(), {"version.drift": "target", "program": "/nonexistent/tool"}) == [
+        "version.drift: /nonexistent/tool is not there, or may not be executed"
+    ]
+    assert told(Rich(), {"version.drift": "target", "program": "/bin/true"}) == []
+
+
+def test_commands_under_the_fault() -> None:
+    expect = {"under_fault": {"prune": "works"}}
+    full = {"disk.full": "repository", "when": {"at": 0.5}}
+    assert told(Poor(), full, expect=expect) == ["under_fault: target poor has no prune command"]
+    assert told(Rich(), full, expect=expect) == []
