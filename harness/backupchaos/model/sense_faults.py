@@ -177,4 +177,17 @@ def _place(scenario: Scenario, name: str, fault: FaultSpec, written: Written) ->
         )
 
 
-FAULT_RULES = (_trigger, _end, _repeated, _survivable, _place)
+def _hidden(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
+    """While a volume is away there is nothing of it that another fault of the disk could act on."""
+    place = getattr(fault, "place", None)
+    if not fault.kind.startswith("disk.") or fault.kind == "disk.vanishes":
+        return
+    for other, spec in scenario.faults.items():
+        gone = spec.kind == "disk.vanishes" and spec.when.start and not spec.transient
+        if gone and getattr(spec, "place", None) == place:
+            message = f"the {place} volume is away all the time by the fault '{other}': there is no such disk to act on"
+            hint = f"Let '{other}' begin later or end ('for: 5s'), or take one of them away."
+            yield clash(("faults", name), "never", message, hint, ("faults", other))
+
+
+FAULT_RULES = (_trigger, _end, _repeated, _survivable, _place, _hidden)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from backupchaos.model.faults.base import FaultSpec
+from backupchaos.model.words import Mistake
 from backupchaos.units import Duration, Percent, Size
+
+
+def _off(value: float) -> float:
+    if value >= 1:
+        return value
+    raise Mistake("expected at least 1s: nobody would notice less", code="zero", hint="Write such as 1h.")
+
+
+Off = Annotated[Duration, AfterValidator(_off)]
 
 
 class _OnJob(FaultSpec):
@@ -119,7 +129,7 @@ class ClockJump(FaultSpec):
     layer = "clock"
     needs_progress = True
     place: Literal["target"] = Field(alias="clock.jump", description="Where")
-    by: Duration = Field(default=3600.0, description="How far")
+    by: Off = Field(default=3600.0, description="How far")
     direction: Literal["forward", "back"] = Field(default="forward", description="Which way")
 
 
@@ -130,7 +140,7 @@ class ClockSkew(FaultSpec):
     layer = "clock"
     whole_job = True
     place: Literal["target"] = Field(alias="clock.skew", description="Where")
-    by: Duration = Field(default=86400.0, description="How far")
+    by: Off = Field(default=86400.0, description="How far")
     direction: Literal["forward", "back"] = Field(default="back", description="Which way")
 
 

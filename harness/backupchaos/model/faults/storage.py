@@ -96,7 +96,7 @@ class DiskShortWrite(_OnVolume):
         le=10_000_000,
         description="How many writes are short; all that follow if left out",
     )
-    size: Size = Field(default=1000, description="How much such a write takes")
+    size: Size = Field(default=1000, ge=1, description="How much such a write takes")
 
 
 class DiskLostFsync(_OnVolume):
