@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backupchaos.checks import unmet
 from backupchaos.checks.beside import beside
 from backupchaos.checks.case import JOB, Case
 from backupchaos.checks.laws import LAWS, describe_restore
@@ -54,21 +55,22 @@ def _fault_rows(case: Case) -> list[CheckResult]:
                 )
             )
             continue
-        reason = _why_not(fault)
+        seen, reason = _why_not(fault)
         rows.append(
             CheckResult(
-                f"bite.{fault.name}", title, "proof that it bit", reason, Verdict.INVALID, reason=reason
+                f"bite.{fault.name}", title, "proof that it bit", seen, Verdict.INVALID, reason=reason
             )
         )
     return rows
 
 
-def _why_not(fault: FaultResult) -> str:
+def _why_not(fault: FaultResult) -> tuple[str, str]:
+    """What is to be seen, and what may be done about it."""
     if fault.started is None:
-        return f"its trigger ({fault.trigger}) never came"
+        return f"its trigger ({fault.trigger}) never came", "choose one that this job comes to"
     if not fault.bit:
-        return "applied, but nothing shows that the job met it"
-    return "could not be undone"
+        return "applied, but nothing shows that the job met it", unmet.advice(fault.kind)
+    return "could not be undone", "see the history"
 
 
 def overall(rows: Sequence[CheckResult]) -> Verdict:
@@ -125,7 +127,7 @@ def words(case: Case, target: str, verdict: Verdict, rows: Sequence[CheckResult]
     elif first is not None:
         headline += f" — {first.title}: expected {first.expected}; {first.observed}"
     because = "; ".join(
-        f"{fault.name} ({fault.kind}): " + ("; ".join(e.text for e in fault.proof) or _why_not(fault))
+        f"{fault.name} ({fault.kind}): " + ("; ".join(e.text for e in fault.proof) or _why_not(fault)[0])
         for fault in case.faults()
     )
     restores = "; ".join(
