@@ -16,6 +16,7 @@ from tests.faults.service_jobs import SLEEP, WHEN_READY, http, run, sftp
 from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.service_answers import CredentialsExpire, Errors, Throttle, Told
+from backupchaos.history import History
 from backupchaos.services import registry
 from backupchaos.services.asyncssh_sftp import AsyncsshService
 from backupchaos.services.rclone_serve import RcloneService
@@ -330,3 +331,19 @@ def test_rclone_uploads_through_the_gate_whatever_fails(tmp_path: Path) -> None:
         stored = made.world.sandbox.call("list_files", root=made.world.path(Place.REPOSITORY))["entries"]
         names = {os.path.basename(entry[0]) for entry in stored}
         assert {os.path.basename(path) for path, _ in made.ground.fresh} <= names
+
+
+def test_a_strike_counts_by_when_it_was_decided_not_by_when_it_was_told() -> None:
+    history = History()
+    fault: Any = Errors.__new__(Errors)
+    fault.name, fault.ground = "bad", type("Ground", (), {"history": history})()
+
+    def strike(decided: float) -> None:
+        history.append("request", ev="struck", fault="bad", what="errors", decided=history.t0 + decided)
+
+    strike(history.now())
+    before_the_end = history.now()
+    ended = history.append("job.end", job="fault").t
+    strike(before_the_end)  # the job was answered, and ended before the server had told of it
+    strike(ended + 1.0)  # what is tried out after the job
+    assert [event.seq for event in fault.strikes()] == [1, 3]

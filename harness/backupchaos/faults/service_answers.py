@@ -103,9 +103,10 @@ class Told(Fault[Spec]):
         return [event for event in events if event["ev"] == ev and event.get("fault") == self.name]
 
     def strikes(self, ev: str = "struck") -> list[Event]:
-        """What it has told while the job ran."""
-        limit = job_end(self.ground.history)
-        return [event for event in self.told(ev) if event.t <= limit]
+        """What the job met. It is told after the client has been answered, so the job may have ended by then."""
+        history = self.ground.history
+        limit = job_end(history)
+        return [e for e in self.told(ev) if e.get("decided", e.t + history.t0) - history.t0 <= limit]
 
     @property
     def struck(self) -> str:

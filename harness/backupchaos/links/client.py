@@ -19,7 +19,8 @@ from backupchaos.links import transport
 from backupchaos.links.servererrors import ServerDead, ServerError, typed
 from backupchaos.links.validation import check, check_name
 
-TIMEOUT = 5.0
+TIMEOUT = 20.0
+"""Seconds. An answer takes a millisecond, but on a machine out of breath 5 s have been seen to pass without one."""
 
 Note = Callable[[str, dict[str, Any]], None]
 

@@ -208,12 +208,9 @@ class _Builder:
 
     def open(self, event: yaml.CollectionStartEvent, path: Path, keep: bool, top: _Open | None) -> None:
         if len(self.stack) >= DEPTH_LIMIT:
-            self.flaw(
-                event,
-                "too-deep",
-                f"more than {DEPTH_LIMIT} levels",
-                "A scenario has five at most. Is it the right file?",
-            )
+            from backupchaos.model.syntax import too_deep
+
+            self.document.flaws.append(too_deep(_spot(event)))
             raise Stop
         container: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
         if keep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from backupchaos.model.positions import Flaw, Spot
+from backupchaos.model.positions import DEPTH_LIMIT, Flaw, Spot
 from backupchaos.model.source_text import split_lines
 from backupchaos.model.words import escape, shorten
 
@@ -82,6 +82,8 @@ def explain(error: Any, text: str) -> Flaw:
     if mark is None:
         return Flaw(Spot(1, 1), "syntax", f"cannot be read as YAML: {escape(shorten(str(error), 100))}")
     spot = clamp(Spot(mark.line + 1, mark.column + 1), lines)
+    if "nesting depth" in problem:  # libyaml has a limit of its own, and looks far ahead of what it tells
+        return too_deep(spot)
     if "cannot start any token" in problem or "found a tab" in problem:
         return _bad_start(spot, lines)
     for words, message, hint in _ADVICE:
@@ -92,6 +94,12 @@ def explain(error: Any, text: str) -> Flaw:
                 spot = clamp(Spot(start.line + 1, start.column + 1), lines)
             return Flaw(spot, "syntax", message, hint)
     return Flaw(spot, "syntax", f"cannot be read as YAML from here: {escape(shorten(problem, 100))}")
+
+
+def too_deep(spot: Spot) -> Flaw:
+    """More levels than any scenario needs."""
+    hint = "A scenario has five at most. Is it the right file?"
+    return Flaw(spot, "too-deep", f"more than {DEPTH_LIMIT} levels", hint)
 
 
 def _bad_start(spot: Spot, lines: list[str]) -> Flaw:

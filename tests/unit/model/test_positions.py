@@ -98,21 +98,21 @@ def test_an_alias_bomb_is_no_bomb() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code"),
+    ("text", "codes"),
     [
-        ("[" * 200_000, "too-deep"),
-        ("{a: " * 60_000, "too-deep"),
-        ("- " * 100_000, "too-deep"),
-        ("? " * 100_000, "too-large"),
-        ("[" + "1, " * 80_000, "too-large"),
-        ("a: 1\n" * 50_000, "duplicate-key"),
+        ("[" * 200_000, {"too-deep"}),
+        ("{a: " * 60_000, {"too-deep"}),
+        ("- " * 100_000, {"too-deep"}),
+        ("? " * 100_000, {"too-large", "too-deep"}),  # as one parser or the other comes to an end
+        ("[" + "1, " * 80_000, {"too-large"}),
+        ("a: 1\n" * 50_000, {"duplicate-key"}),
     ],
     ids=["lists", "mappings", "items", "keys", "values", "repeated"],
 )
-def test_bombs_end_soon(text: str, code: str) -> None:
+def test_bombs_end_soon(text: str, codes: set[str]) -> None:
     began = time.process_time()
     document = read_document(text)
-    assert code in {flaw.code for flaw in document.flaws}
+    assert codes & {flaw.code for flaw in document.flaws}
     assert time.process_time() - began < 10
 
 
