@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,21 @@ def test_a_link_process_that_cannot_start(box: HostBox, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(HarnessBroken, match="ended during 'start'"):
         links_on(box)
+
+
+def test_a_link_process_that_cannot_load_its_api_ends(
+    box: HostBox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would print the reason, go on, and let everybody wait who asks it for a toxic."""
+    nowhere = ModuleSpec("h11", None, origin=str(tmp_path / "h11/__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: nowhere)
+    links = links_on(box)
+    with pytest.raises(HarnessBroken):
+        links.client.version()
+    assert box.children[0].wait(10) == 1
+    with pytest.raises(HarnessBroken, match="No module named 'h11'"):
+        links.process.request("ping")
+    links.close()
 
 
 def test_it_ends_with_the_harness(upstream: Server) -> None:

@@ -78,6 +78,18 @@ def test_the_current_directory_and_the_interpreter_stay_visible(
     assert box.run(sys.executable, "-c", "import backupchaos, pytest; print('ok')").output == "ok\n"
 
 
+def test_packages_that_a_path_file_leads_to_stay_visible(
+    make_box: Callable[..., Box], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages/far_away.py").write_text("where = 'here'")
+    (tmp_path / "beside").write_text("hidden")
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    box = make_box()
+    assert box.run(f"cat {tmp_path}/packages/far_away.py").output == "where = 'here'"
+    assert box.run(f"cat {tmp_path}/beside").returncode != 0
+
+
 def test_environment_is_complete_and_nothing_else(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEAK", "1")
     lines = dict(

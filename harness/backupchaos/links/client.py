@@ -19,8 +19,7 @@ from backupchaos.links import transport
 from backupchaos.links.servererrors import ServerDead, ServerError, typed
 from backupchaos.links.validation import check, check_name
 
-TIMEOUT = 20.0
-"""Seconds. An answer takes a millisecond, but on a machine out of breath 5 s have been seen to pass without one."""
+TIMEOUT = 5.0
 
 Note = Callable[[str, dict[str, Any]], None]
 

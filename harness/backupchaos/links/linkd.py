@@ -97,8 +97,13 @@ def main(argv: list[str]) -> int:
 
     def serve() -> None:
         # The HTTP side is loaded with the first request: most runs never send one this early.
-        from backupchaos.links.httpd import Server
+        try:
+            from backupchaos.links.httpd import Server
+        except ImportError:  # asyncio would only print it, and whoever asked would wait for ever
+            import traceback
 
+            traceback.print_exc()
+            os._exit(1)
         loop.remove_reader(api)
         Server(registry, api).start()
 

@@ -21,7 +21,7 @@ from backupchaos.environments.base import Sandbox
 from backupchaos.errors import HarnessBroken, UsageProblem
 from backupchaos.links.model import LinkEvent
 
-TIMEOUT = 20.0
+TIMEOUT = 5.0
 _CONTROL_FD, _EVENTS_FD = 3, 4
 _START_TIMEOUT = 15.0
 

@@ -195,6 +195,8 @@ def visible(expose: Sequence[str]) -> list[tuple[str, str]]:
     wanted = [sys.prefix, sys.base_prefix, str(_AGENT.parents[3])]
     with suppress(OSError):  # it may have been removed
         wanted.append(os.getcwd())
+    # A .pth file may lead to packages outside of the prefix; our own processes and the reference job need them.
+    wanted += [p for p in sys.path if p.startswith("/")]
     wanted += [p for p in os.environ.get("PATH", "").split(":") if p.startswith("/")]
     pairs = {pair for pair in locate([p for p in wanted if os.path.exists(p)]) if isolation.hidden(pair[0])}
     pairs |= {pair for pair in locate(expose) if isolation.hidden(pair[0])}
