@@ -138,12 +138,6 @@ class Case:
         return next((e for e in self.of("told") if e["service"] == service and e["job"] == job), None)
 
     @property
-    def links(self) -> tuple[str, ...]:
-        """The links of the run, by the places that faults name."""
-        names = dict.fromkeys(str(e["link"]) for e in self.of("link") if e.get("link"))
-        return tuple(names)
-
-    @property
     def says_success(self) -> bool:
         """By its exit code, or by the state it recorded, the job says that all is well."""
         job = self.job()

@@ -142,7 +142,7 @@ def retries(case: Case) -> list[CheckResult]:
         low, high = expect.retries
         counts = {source: len(case.retries(source)) for source in ("log", "link", "syscall")}
         shown = ", ".join(f"{count} by {source}" for source, count in counts.items() if count)
-        if len(case.links) > 1 and seen:
+        if case.scenario.services and seen:
             shown += f"; {_by_link(seen)}"
         holds = low <= len(seen) and (high is None or len(seen) <= high)
         rows.append(
@@ -202,11 +202,10 @@ def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry
         if event["ev"] in {"open", "refused"} and event.get("link", places[0]) in places
         if claimed[0].t - 1.0 <= event.t <= ended
     )
-    several = len(case.links) > 1
+    whose = f" to the {' or the '.join(places)}" if case.scenario.services else ""
     return row(
         "retries_real",
-        f"announced retries reach the {'links' if len(places) > 1 else 'link'}"
-        + (f" ({', '.join(places)})" if several else ""),
+        f"announced retries reach the link{whose}",
         f"about {len(claimed)} new connections or refusals",
         f"{knocks}",
         knocks * 2 >= len(claimed),
@@ -220,7 +219,7 @@ def _backoff(case: Case, seen: list[Retry]) -> CheckResult:
     for link, mine in _grouped(seen).items():
         gaps = [b.t - a.t for a, b in pairwise(mine)]
         words = " ".join(f"{gap:.2f}" for gap in gaps[:12]) + " s" if gaps else f"{len(mine)} retries"
-        shown.append(f"{link}: {words}" if link and len(case.links) > 1 else words)
+        shown.append(f"{link}: {words}" if link and case.scenario.services else words)
         if len(gaps) >= 2:
             judged.append(growing(gaps))
     holds = all(judged) if judged else None
