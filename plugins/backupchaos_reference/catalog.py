@@ -103,6 +103,8 @@ class RedisCatalog:
         self._number = 0
         self._under_way: deque[bytes] = deque()
         self._connection: Connection | None = None
+        self._lost: OSError | None = None
+        """How the last connection went, if nobody has heard of it yet."""
         self._retrier = Retrier(settings, listener, self._hang_up)
 
     def note(self, **fields: str | int) -> None:
@@ -114,8 +116,9 @@ class RedisCatalog:
         if self._connection is not None:
             try:
                 self._connection.send(command)
-            except OSError:
-                self._hang_up()  # it is sent again by the next settle, which has words for it
+            except OSError as error:
+                self._hang_up()
+                self._lost = error  # the next settle has words for it, and sends everything again
 
     def progress(self, entries: int) -> None:
         """Tell it of each entry, without waiting for the answer to each."""
@@ -162,6 +165,9 @@ class RedisCatalog:
 
     def _connected(self, timeout: float | None) -> Connection:
         """A connection over which everything that is under way has been sent."""
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            raise lost
         if self._connection is not None:
             self._connection.patience(timeout)
             return self._connection
