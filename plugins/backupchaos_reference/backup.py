@@ -84,7 +84,9 @@ class Backup:
 
     def _succeed(self) -> None:
         if self.job.state is not State.SUCCESS:
-            self.job.promise(self._snapshot)  # the snapshot is durable; nobody hears of it before the catalog does
+            self.job.promise(
+                self._snapshot
+            )  # the snapshot is durable; nobody hears of it before the catalog does
             self.job.to(State.SUCCESS, f"snapshot {self._snapshot} is durable", snapshot=self._snapshot)
             self.job.guard.ignore()  # a signal that comes now comes too late: the job is done
 
@@ -228,7 +230,7 @@ def fail(job: Job, backup: Backup | None, error: EngineError | TerminatedError) 
     problem = EngineError(error.message) if isinstance(error, TerminatedError) else error
     code = 499 if isinstance(error, TerminatedError) else problem.status_code
     # A job that was told to stop while it waited for the link knows that there is no way to get there.
-    cut_off = (isinstance(problem, NetworkError) and problem.link != job.catalog.link) or (
+    cut_off = isinstance(problem, NetworkError) or (
         isinstance(error, TerminatedError) and job.state is State.RETRYING
     )
     if backup is not None:

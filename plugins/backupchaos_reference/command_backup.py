@@ -31,9 +31,7 @@ def run_backup(options: argparse.Namespace, settings: Settings, log: Log, guard:
     store = JobStore(options.state)
     try:
         store.close_dead(log)
-        job = Job(
-            store, log, guard, options.repo, options.source, catalog=options.catalog, settings=settings
-        )
+        job = Job(store, log, guard, options.repo, options.source, catalog=options.catalog, settings=settings)
         try:
             code = _run_job(job, store, RetryingStorage(inner, settings, job), options, settings)
         finally:

@@ -278,10 +278,14 @@ class TargetFile(Model):
                     raise Mistake(f"'uses' does not name the service {shown(name)}", hint=hint, key=key)
         for name in self.log.links:
             if name not in known and name != REPOSITORY:
-                raise Mistake(f"'links': 'uses' does not name the service {shown(name)}", hint=hint, key="log")
+                raise Mistake(
+                    f"'links': 'uses' does not name the service {shown(name)}", hint=hint, key="log"
+                )
         for name in known:
             if name in RESERVED:
-                raise Mistake(f"{shown(name)} means something else already", hint="Choose another.", key="uses")
+                raise Mistake(
+                    f"{shown(name)} means something else already", hint="Choose another.", key="uses"
+                )
 
     def _check_history(self) -> None:
         names = any("snapshot" in placeholders(text) for text in self.restore.texts())

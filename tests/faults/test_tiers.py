@@ -181,12 +181,17 @@ def test_what_may_have_been_another_links_proves_nothing(tmp_path: Path) -> None
     with two(tmp_path, *DOWN_BOTH, "attempt(dial)") as made:
         fault = made.phases.faults["fault"]
         fault.begin(made.world.history.now())
-        shared = {"mode": "refused", "count": 3, "exact": False, "shared": ["catalog", "repository"]}
-        made.world.history.append("link", link="catalog", ev="refused", conn=0, cause="fault", **shared)
+        told: dict[str, Any] = {
+            "link": "catalog",
+            "ev": "refused",
+            "conn": 0,
+            "cause": "fault",
+            "mode": "refused",
+        }
+        either: dict[str, Any] = {"count": 3, "exact": False, "shared": ["catalog", "repository"]}
+        made.world.history.append("link", **told, **either)
         assert fault.bite() == []
-        made.world.history.append(
-            "link", link="catalog", ev="refused", conn=0, cause="fault", mode="refused", count=1, exact=True
-        )
+        made.world.history.append("link", **told, count=1, exact=True)
         assert fault.bite() == ["1 connection attempts refused"]
 
 

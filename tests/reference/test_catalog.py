@@ -87,7 +87,8 @@ def test_one_that_hangs_up_is_told_everything_again(service: Service) -> None:
 
     def once(command: bytes) -> bytes | None:
         if b"entries" in command and not hung:
-            return hung.append(command)
+            hung.append(command)
+            return None
         return polite(command)
 
     with ToldCatalog(once) as catalog:

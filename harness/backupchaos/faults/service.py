@@ -53,7 +53,9 @@ class _Away(Fault[Spec]):
         """The link in front of it; a scenario without it never gets here."""
         link = self.ground.link_to(self.spec.on_link)
         if link is None:
-            raise HarnessBroken(f"fault {self.name} needs a server, but there is none for {self.spec.on_link}")
+            raise HarnessBroken(
+                f"fault {self.name} needs a server, but there is none for {self.spec.on_link}"
+            )
         return link
 
     @property

@@ -21,9 +21,7 @@ class Contradiction:
     paths: tuple[Path, ...]
 
 
-def clash(
-    path: Path, code: str, message: str, hint: str, *also: Path, at_key: bool = False
-) -> Contradiction:
+def clash(path: Path, code: str, message: str, hint: str, *also: Path, at_key: bool = False) -> Contradiction:
     """A contradiction to be shown at ``path``, or at its key; it also rests on the places in ``also``."""
     return Contradiction(Draft(path, code, message, hint, at_key=at_key), (path, *also))
 

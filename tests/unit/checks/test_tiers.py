@@ -44,7 +44,7 @@ class Tiers:
         events = [event for event in self.story.case().events if event.kind != "link"]
         for event in events:
             if event.kind == "job.end" and event["job"] == "fault":
-                event.data["tiers"] = {"catalog": [500, self.answers["fault"]]}  # type: ignore[index]
+                event.data["tiers"] = {"catalog": [500, self.answers["fault"]]}
         rows: list[tuple[float, str, dict[str, Any]]] = [
             (0.0, "job.end", {"job": "control", "tiers": {"catalog": [500, self.answers["control"]]}})
         ]

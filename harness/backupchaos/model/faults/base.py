@@ -17,7 +17,9 @@ REPOSITORY = "repository"
 """The place of a link that every remote repository has; the others are named by the scenario's ``services``."""
 LinkPlace = Annotated[
     str,
-    Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40, json_schema_extra={"examples": [REPOSITORY, "catalog"]}),
+    Field(
+        pattern=r"^[a-z][a-z0-9_]*$", max_length=40, json_schema_extra={"examples": [REPOSITORY, "catalog"]}
+    ),
 ]
 """``repository`` or a service of the scenario; which ones there are only the whole scenario knows (``sense``)."""
 

@@ -85,7 +85,14 @@ class Postgres:
 
     def preparations(self, home: str) -> Sequence[Command]:
         """An empty cluster; that its making is not synced matters to nobody."""
-        words = ("-U", USER, f"--pwfile={below(home, 'password')}", "--auth=scram-sha-256", "--no-sync", "--wal-segsize=1")
+        words = (
+            "-U",
+            USER,
+            f"--pwfile={below(home, 'password')}",
+            "--auth=scram-sha-256",
+            "--no-sync",
+            "--wal-segsize=1",
+        )
         locale = ("--locale=C", "--encoding=UTF8")
         argv = (self._program("initdb"), "-D", below(home, "data"), *words, *locale)
         return (Command(argv, secrets=(self._password,)),)

@@ -62,9 +62,7 @@ class Redis:
     def ask(self, port: int) -> Command:
         """PING; without the password the answer is an error, and the client's exit code 0 all the same."""
         env = {"REDISCLI_AUTH": self._password}
-        return Command(
-            ("redis-cli", "-h", LOOPBACK, "-p", str(port), "ping"), env, secrets=(self._password,)
-        )
+        return Command(("redis-cli", "-h", LOOPBACK, "-p", str(port), "ping"), env, secrets=(self._password,))
 
     def answered(self, done: Completed) -> bool:
         """PONG."""
