@@ -310,3 +310,13 @@ def test_what_a_service_was_told_is_one_line_a_job(tmp_path: Path) -> None:
 )
 def test_mistakes_about_services_are_located(line: str, message: str, tmp_path: Path) -> None:
     assert message in refused(tmp_path, f"{MINIMAL}{line}\n")
+
+
+def test_the_example_in_the_documentation(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/targets.md"
+    (text,) = [part for part in page.read_text("utf-8").split("```yaml\n")[1:] if part.startswith("uses:")]
+    example = text.partition("```")[0]
+    target = make(tmp_path, f"target: t\nrestore: cp -a {{repository}} {{restore}}\n{example}")
+    asked = target.recorded(served(), "catalog")
+    assert asked is not None and "psql postgresql://ann:catalog-secret@127.0.0.1:5432/jobs" in asked.argv[2]
+    assert target.profile.needs == {"catalog"}

@@ -42,7 +42,8 @@ def _fault_rows(case: Case) -> list[CheckResult]:
     """A fault that did not bite, or that could not be undone, makes the run invalid."""
     rows = []
     for fault in case.faults():
-        title = f"fault {fault.name} ({fault.kind}) bit"
+        linked = fault.layer in {"network", "service"} and case.scenario.services
+        title = f"fault {fault.name} ({fault.kind}{f' on the {fault.place}' if linked else ''}) bit"
         proof = "; ".join(item.text for item in fault.proof)
         if fault.bit and fault.undone:
             rows.append(

@@ -199,6 +199,14 @@ def test_retries_that_name_no_link_may_be_at_any_that_is_cut() -> None:
     assert row.title.endswith("to the repository or the catalog")
 
 
+def test_the_rows_of_faults_say_on_which_link() -> None:
+    run = both()
+    assert {row.title for row in run.rows().values() if row.id.startswith("bite.")} == {
+        "fault cut (network.down on the repository) bit",
+        "fault away (network.down on the catalog) bit",
+    }
+
+
 def test_a_run_without_services_reads_as_ever() -> None:
     story = Story(expect={"retries": (1, 3)})
     row = next(row for row in judge.evaluate(story.case()) if row.id == "retries")
