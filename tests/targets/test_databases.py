@@ -7,11 +7,13 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from backupchaos.commands import Command, Completed
-from backupchaos.engine.tiers import TierServer
+from backupchaos.engine.tiers import TierServer, start_tiers
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
 from backupchaos.environments.local.environment import LocalEnvironment
@@ -188,6 +190,12 @@ def test_a_missing_program_is_told_with_what_to_install(
     with pytest.raises(MissingCapability, match=hint) as caught:
         database_for(kind)
     assert caught.value.capability == kind
+
+
+def test_containers_have_no_databases_of_this_machine() -> None:
+    world = SimpleNamespace(sandbox=SimpleNamespace(name="docker"))
+    with pytest.raises(MissingCapability, match="the docker sandbox starts no databases of this machine"):
+        start_tiers(cast(World, world), {"catalog": redis.Redis()}, cast(Links, None))
 
 
 def test_an_unknown_kind_is_a_mistake() -> None:

@@ -131,14 +131,13 @@ def _root() -> bool:
 def start_tiers(world: World, databases: Mapping[str, Database], links: Links) -> None:
     """Start every service of the scenario, each behind a link of its own.
 
-    Raises ``MissingCapability`` where target and services do not share a loopback: servers of the machine
-    cannot be started in containers.
+    Raises ``MissingCapability`` in containers, where the machine's own programs are not.
     """
-    if databases and world.sandbox.front()[1] != "127.0.0.1":
+    if databases and world.sandbox.name != "local":
         raise MissingCapability(
             "services",
             f"the {world.sandbox.name} sandbox starts no databases of this machine",
-            "use --env local",
+            "choose the environment 'local'",
         )
     for name, database in databases.items():
         server = TierServer(world, name, database)
