@@ -29,6 +29,8 @@ def missing(capability: str) -> str:
         return "" if importlib.util.find_spec(name) else f"the package {name} is not installed"
     if capability == "rclone":
         return _rclone()
+    if capability in ("redis", "postgres", "mariadb"):
+        return _database(capability)
     return "" if shutil.which(capability) else f"the program {capability} is not on PATH"
 
 
@@ -48,6 +50,17 @@ def _rclone() -> str:
 
     try:
         resolve_target("rclone").available()
+    except MissingCapability as error:
+        return str(error)
+    return ""
+
+
+def _database(kind: str) -> str:
+    from backupchaos.errors import MissingCapability
+    from backupchaos.services.databases.registry import database_for
+
+    try:
+        database_for(kind)
     except MissingCapability as error:
         return str(error)
     return ""

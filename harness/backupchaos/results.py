@@ -120,12 +120,13 @@ class StateChange:
 
 @dataclass(frozen=True)
 class Retry:
-    """The job tried again; ``source`` is ``log``, ``link`` or ``syscall``."""
+    """The job tried again; ``source`` is ``log``, ``link`` or ``syscall``; ``link`` is where to, if that is known."""
 
     t: float
     source: str
     cause: str = ""
     delay: float | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True)

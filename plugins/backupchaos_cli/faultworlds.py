@@ -205,6 +205,7 @@ def _ground(world: World, target: Target, history: History) -> Ground:
         source=world.path(Place.SOURCE),
         repository=world.path(Place.REPOSITORY),
         link=world.link,
+        tiers={name: server.link for name, server in world.tiers.items()},
         means=world,
         target=target,
         workspace=world.workspace,

@@ -78,7 +78,9 @@ def _bar(fault: object) -> str:
 
 def _when(fault: object) -> str:
     when, until, lasts = (getattr(fault, name, None) for name in ("when", "until", "for_"))
-    words = f"{getattr(fault, 'kind', '?')}: {when.describe() if when is not None else 'at the start'}"
+    tier = getattr(fault, "tier", "")
+    kind = f"{getattr(fault, 'kind', '?')}{f' on {tier}' if tier else ''}"
+    words = f"{kind}: {when.describe() if when is not None else 'at the start'}"
     if lasts is not None:
         return f"{words}, for {lasts:g} s"
     if until is not None:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,12 +65,17 @@ def links(environment: Environment) -> Iterator[Finding]:
 
 
 def services() -> Iterator[Finding]:
-    """The server for each kind of repository."""
+    """The server for each kind of repository, and the databases that a job may need besides."""
+    from backupchaos.services.databases.registry import KINDS, database_for
     from backupchaos.services.registry import service_for
 
-    for kind in ("sftp", "s3", "rest", "webdav"):
+    makers: list[tuple[str, Callable[[Any], Any]]] = [
+        *((kind, service_for) for kind in ("sftp", "s3", "rest", "webdav")),
+        *((kind, database_for) for kind in KINDS),
+    ]
+    for kind, make in makers:
         try:
-            service = service_for(kind)
+            service = make(kind)
         except MissingCapability as gap:
             yield Finding("services", kind, False, gap.reason, gap.hint)
         except BackupChaosError as problem:

@@ -84,6 +84,9 @@ class Backup:
 
     def _succeed(self) -> None:
         if self.job.state is not State.SUCCESS:
+            self.job.promise(
+                self._snapshot
+            )  # the snapshot is durable; nobody hears of it before the catalog does
             self.job.to(State.SUCCESS, f"snapshot {self._snapshot} is durable", snapshot=self._snapshot)
             self.job.guard.ignore()  # a signal that comes now comes too late: the job is done
 
@@ -116,6 +119,7 @@ class Backup:
             entry, pieces = read
             manifest.add(entry, pieces)
             self.tally.entries += 1
+            self.job.catalog.progress(self.tally.entries)
             if entry.kind == "file":
                 self.tally.files += 1
                 self.tally.bytes += entry.size if entry.linked is None else 0
@@ -199,8 +203,12 @@ class Backup:
         )
 
     def withdraw(self) -> None:
-        """After a failure: take back a snapshot whose publication went wrong half-way (rename done, sync refused)."""
-        if self._snapshot and self.job.state is not State.SUCCESS and not misbehaviour.on("manifest_first"):
+        """After a failure: take back a snapshot whose publication went wrong half-way (rename done, sync refused).
+
+        What the catalog was promised stays: its answer may be all that was lost.
+        """
+        unclaimed = self.job.state is not State.SUCCESS and not self.job.promised
+        if self._snapshot and unclaimed and not misbehaviour.on("manifest_first"):
             self.repository.storage.inner.remove(f"snapshots/{self._snapshot}")
 
     def clean(self, *, succeeded: bool, is_over: planted.IsOver) -> None:
@@ -236,6 +244,7 @@ def fail(job: Job, backup: Backup | None, error: EngineError | TerminatedError) 
         job.log.record("error", "error", problem.message, code)
     else:
         job.log.failure(problem)
+    job.farewell(problem)
     if backup is None or cut_off:
         return  # nothing to tidy, or no way to get there: the next job does it
     try:

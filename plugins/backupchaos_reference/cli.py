@@ -19,7 +19,8 @@ environment:
   {PREFIX}SFTP_PASSWORD       the password of the SFTP login
   {PREFIX}SFTP_HOST_KEY       the server's public key line; only this key is accepted
   {PREFIX}INSECURE_HOST_KEY   1 accepts any host key
-  {PREFIX}REPO, _STATE, _RETRIES, _RETRY_BASE, _RETRY_CAP, _LOCK_RETRIES, _TIMEOUT
+  {PREFIX}CATALOG_PASSWORD    the password of the catalog's account
+  {PREFIX}REPO, _STATE, _CATALOG, _RETRIES, _RETRY_BASE, _RETRY_CAP, _LOCK_RETRIES, _TIMEOUT
                                         defaults of the options of that name
   {PREFIX}CHUNK_SIZE, _SCRYPT_N   for init: bytes per chunk (at most 1 MiB), cost of the key;
                                         for backup: another chunk size in this job alone
@@ -94,6 +95,12 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         metavar="TEXT",
         help="fail unless the last line of standard input ends with this",
     )
+    backup.add_argument(
+        "--catalog",
+        default=knob("CATALOG", ""),
+        metavar="URL",
+        help="redis://user@host:port/number of a database that must be told of the job",
+    )
     backup.add_argument("--json", action="store_true", help="print the result as JSON")
     snapshots = commands.add_parser("snapshots", parents=[common], help="list snapshots, oldest first")
     snapshots.add_argument("--json", action="store_true")
@@ -144,6 +151,7 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settin
         sftp_password=environ.get(f"{PREFIX}SFTP_PASSWORD"),
         sftp_host_key=variable(environ, "SFTP_HOST_KEY", "") or None,
         insecure_host_key=options.insecure_host_key,
+        catalog_password=variable(environ, "CATALOG_PASSWORD", ""),
         chunk_size=chunk_size,
         scrypt_n=scrypt_n,
     )

@@ -31,8 +31,11 @@ def run_backup(options: argparse.Namespace, settings: Settings, log: Log, guard:
     store = JobStore(options.state)
     try:
         store.close_dead(log)
-        job = Job(store, log, guard, options.repo, options.source)
-        code = _run_job(job, store, RetryingStorage(inner, settings, job), options, settings)
+        job = Job(store, log, guard, options.repo, options.source, catalog=options.catalog, settings=settings)
+        try:
+            code = _run_job(job, store, RetryingStorage(inner, settings, job), options, settings)
+        finally:
+            job.catalog.close()
     finally:
         store.close()
         guard.ignore()
@@ -56,6 +59,7 @@ def _run_job(
     backup: Backup | None = None
     try:
         job.to(State.RUNNING, "started")
+        job.catalog.settle()
         if misbehaviour.on("recreate_missing_repository"):
             recreate(storage, settings)
         repository = Repository.open(storage, settings)

@@ -1,11 +1,13 @@
-"""A job: its state, persisted before it is logged, and what it says about retries."""
+"""A job: its state, persisted before it is logged, what the catalog is told, and what it says about retries."""
 
 from __future__ import annotations
 
 from backupchaos_reference import errors, misbehaviour
+from backupchaos_reference.catalog import open_catalog, registration
 from backupchaos_reference.errors import EngineError
 from backupchaos_reference.jobs import JobStore
 from backupchaos_reference.log import Log
+from backupchaos_reference.settings import Settings
 from backupchaos_reference.signals import SignalGuard
 from backupchaos_reference.states import State
 
@@ -51,16 +53,30 @@ class CommandListener:
 
 
 class Job(CommandListener):
-    """One backup.  Created PENDING; `to` moves it on."""
+    """One backup.  Created PENDING; `to` moves it on.  A catalog, if there is one, is told of all that."""
 
-    def __init__(self, store: JobStore, log: Log, guard: SignalGuard, repository: str, source: str) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        log: Log,
+        guard: SignalGuard,
+        repository: str,
+        source: str,
+        *,
+        catalog: str = "",
+        settings: Settings | None = None,
+    ) -> None:
         super().__init__(log, guard)
         self._store = store
         self.state = State.PENDING
         self.last_code = errors.START
+        self.catalog = open_catalog(catalog, settings or Settings(), log.job_id, self)
+        self.promised = False
+        """The catalog may believe that the job is a success: what that rests on must stay."""
         store.add(log.job_id, log.trace_id, repository, source)
         log.record("info", "job.start", f"backup of {source} to {repository}", errors.START, source=source)
         log.record("info", "state", "job is PENDING", errors.START, to=State.PENDING)
+        self.catalog.note(**registration(repository, source, log.trace_id))
 
     def to(
         self, state: State, reason: str, status_code: int | None = None, *, snapshot: str | None = None
@@ -79,6 +95,7 @@ class Job(CommandListener):
             error=reason if failed else None,
         )
         self.state, self.last_code = state, code
+        self._tell(state, reason)
         fields = {"from": origin, "to": state, "snapshot": snapshot}
         self.log.record(
             "error" if failed else "info",
@@ -90,6 +107,36 @@ class Job(CommandListener):
         if failed and misbehaviour.on("illegal_transition"):
             self._store.move(
                 self.log.job_id, State.SUCCESS, "planted: a failed job rises again", status_code=200
+            )
+
+    def _tell(self, state: State, reason: str) -> None:
+        """The catalog's state; once success was promised to it, only a failure can follow."""
+        hasty = misbehaviour.on("catalog_success_first")
+        if hasty and state is State.RUNNING:
+            self.promise("soon")
+        if not self.promised or (state is State.FAILED and not hasty):
+            self.catalog.note(state=state, reason=reason)
+
+    def promise(self, snapshot: str) -> None:
+        """Tell the catalog of the success, and wait until it knows.  Raises EngineError when it stays away."""
+        if not self.promised:
+            self.promised = True
+            self.catalog.note(state=State.SUCCESS, snapshot=snapshot)
+        self.catalog.settle()
+
+    def farewell(self, error: EngineError) -> None:
+        """The last word of a job that has failed, unless it was the catalog that could not be reached."""
+        if error.link and error.link == self.catalog.link:
+            return
+        try:
+            self.catalog.farewell()
+        except EngineError as trouble:
+            self.log.record(
+                "warning",
+                "warning",
+                f"the catalog does not know that the job has failed: {trouble.message}",
+                trouble.status_code,
+                link=trouble.link,
             )
 
     def retrying(self, error: EngineError, attempt: int, maximum: int, delay: float) -> None:

@@ -139,6 +139,12 @@ CATALOGUE: dict[str, Misbehaviour] = {
         Misbehaviour("waits_for_lock", "bounded", "Waits for a lock on every file before it reads it."),
         Misbehaviour("hangs_on_fifo", "bounded", "Opens every FIFO to read it, and waits for a writer."),
         Misbehaviour("follows_link_loop", "honest", "Follows links to directories, round and round."),
+        Misbehaviour(
+            "ignores_catalog", "honest", "Ends SUCCESS with exit 0 though the catalog was never told."
+        ),
+        Misbehaviour(
+            "catalog_success_first", "honest", "Tells the catalog SUCCESS before anything is stored."
+        ),
         Misbehaviour("check_always_ok", "loud", "check finds no damage, whatever there is."),
         Misbehaviour(
             "restore_succeeds_on_damage", "honest", "restore writes zeros for damaged chunks and exits 0."

@@ -37,6 +37,7 @@ class Settings:
     sftp_password: str | None = field(default=None, repr=False)
     sftp_host_key: str | None = None
     insecure_host_key: bool = False
+    catalog_password: str = field(default="", repr=False)
     chunk_size: int | None = None
     """Bytes; None is the repository's own, or the default where one is made."""
     scrypt_n: int = 1 << 14

@@ -12,7 +12,7 @@ from typing import Any
 from backupchaos.commands import Command, Completed
 from backupchaos.errors import MissingCapability
 from backupchaos.model.patterns import matches
-from backupchaos.targets.base import BaseTarget, LogRecord, Profile, Refinement, Workspace
+from backupchaos.targets.base import TIER_WORDS, BaseTarget, LogRecord, Profile, Refinement, Workspace
 from backupchaos.targets.dump import dump
 from backupchaos_targets.command_loader import load_table, load_yaml
 from backupchaos_targets.command_model import PLACEHOLDERS, Line, Refined, TargetFile, fill, placeholders
@@ -63,10 +63,11 @@ class CommandTarget(BaseTarget):
     def expose(self) -> Sequence[str]:
         """What the file asks for, its own directory where a command refers to it, and the programs."""
         paths = [os.path.join(self._here, fill(path, {"here": self._here})) for path in self._file.expose]
-        texts = [text for line in self._lines() for text in line.texts()] + list(self._file.env.values())
+        lines = [*self._lines(), *self._file.recorded.values()]
+        texts = [text for line in lines for text in line.texts()] + list(self._file.env.values())
         if any("here" in placeholders(text) for text in texts):
             paths.append(self._here)
-        for line in self._lines():
+        for line in lines:
             found = shutil.which(self._program(line.run[0])) if line.run else None
             paths += [found, os.path.realpath(found)] if found else []
         return sorted(set(paths))
@@ -74,10 +75,13 @@ class CommandTarget(BaseTarget):
     # --- commands ------------------------------------------------------------------------------------------
 
     def _values(self, work: Workspace | None, snapshot: str = "") -> dict[str, str]:
+        services = {f"{name}.{word}": "" for name in self._file.uses for word in TIER_WORDS}
         if work is None:
-            return dict.fromkeys(PLACEHOLDERS, "") | {"here": self._here}
+            return dict.fromkeys(PLACEHOLDERS, "") | services | {"here": self._here}
         location = work.location
-        return {
+        for name, tier in work.services.items():
+            services |= {f"{name}.{word}": value for word, value in tier.values().items()}
+        return services | {
             "source": work.source,
             "repository": location.path,
             "restore": work.restore,
@@ -103,7 +107,10 @@ class CommandTarget(BaseTarget):
             quoted = {name: shlex.quote(value) for name, value in values.items()}
             argv = (_SHELL, "-c", fill(line.shell or "", quoted))
         env = {name: fill(text, values) for name, text in self._file.env.items()}
-        secrets = (work.password, work.location.password) if work is not None else ()
+        secrets: tuple[str, ...] = ()
+        if work is not None:
+            tiers = (tier.password for tier in work.services.values())
+            secrets = (work.password, work.location.password, *tiers)
         cwd = None if line.cwd is None else os.path.join(self._here, fill(line.cwd, values))
         return Command(argv, env, cwd=cwd, secrets=tuple(filter(None, secrets)))
 
@@ -161,6 +168,10 @@ class CommandTarget(BaseTarget):
         """The given command, if there is one."""
         return self._optional(self._file.other_version, work)
 
+    def recorded(self, work: Workspace, service: str) -> Command | None:
+        """The given command, if there is one; it prints one line a job, its name and its state, oldest first."""
+        return self._optional(self._file.recorded.get(service), work)
+
     def cache_files(self, work: Workspace) -> Sequence[str]:
         """Where the file says that the tool keeps its cache."""
         return [os.path.normpath(fill(path, self._values(work))) for path in self._file.cache]
@@ -180,11 +191,12 @@ class CommandTarget(BaseTarget):
             level = "error"
         elif log.warning and matches(log.warning, line):
             level = "warning"
+        link = next((name for name, pattern in log.links.items() if matches(pattern, line)), "")
         retry = log.retry is not None and matches(log.retry, line)
         if retry and level == "info":
             level = "warning"
         if record is None or keys is None:
-            return LogRecord(level, message, retry=retry)
+            return LogRecord(level, message, retry=retry, link=link)
         return LogRecord(
             level,
             message,
@@ -192,6 +204,7 @@ class CommandTarget(BaseTarget):
             trace_id=text_of(record.get(keys.trace_id)) if keys.trace_id else None,
             status_code=integer_of(record.get(keys.status_code)) if keys.status_code else None,
             structured=not keys.timestamp or record.get(keys.timestamp) is not None,
+            link=link,
         )
 
 
@@ -209,6 +222,8 @@ def _profile(file: TargetFile) -> Profile:
         log_fields=tuple(name for name in fields if keys is not None and getattr(keys, name)),
         mtime_granularity_ns=1 if granularity is None else max(1, round(granularity * 1e9)),
         refinements={scenario: _refinement(refined) for scenario, refined in file.expect.items()},
+        uses=dict(file.uses),
+        needs=frozenset(file.needs),
     )
 
 

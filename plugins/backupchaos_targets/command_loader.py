@@ -39,6 +39,7 @@ _TYPES = {
     "tuple_type": "a list",
 }
 TARGET_FILE = "Give the path of a target's YAML file, or the name of an adapter: backupchaos list shows them."
+_SERVICE = "lower-case letters, digits and '_', beginning with a letter"
 _NAME = "letters, digits, '.', '-' and '_', beginning with a letter or digit"
 
 
@@ -100,6 +101,11 @@ def _validate(data: Mapping[str, Any]) -> tuple[TargetFile | None, list[dict[str
         # A command in one text or list is a mapping only to the model; its place is the key.
         if loc and loc[0] in _COMMANDS and not isinstance(data.get(str(loc[0])), dict):
             one["loc"] = loc[:1]
+        elif loc[:1] == ("recorded",) and len(loc) > 2 and not isinstance(data["recorded"][loc[1]], dict):
+            one["loc"] = loc[:2]
+        elif loc[:1] == ("uses",) and "[key]" not in loc:
+            # So is the list of names, and the one kind of a service.
+            one["loc"] = loc[: 2 if isinstance(data["uses"], dict) else 1]
     return None, found
 
 
@@ -107,7 +113,7 @@ def _model_at(loc: tuple[str | int, ...]) -> type[Model]:
     """The model whose key the last part of ``loc`` is."""
     if len(loc) < 2:
         return TargetFile
-    if loc[0] in _COMMANDS:
+    if loc[0] in _COMMANDS or (loc[0] == "recorded" and len(loc) > 2):
         return Line
     if loc[0] == "expect":
         return Refined
@@ -150,7 +156,8 @@ def _explain(error: dict[str, Any]) -> tuple[positions.Path, str, str, str, bool
     if kind in _TYPES:
         return loc, "wrong-type", f"{name}: expected {_TYPES[kind]}, not {shown(value)}", "", False
     if kind == "string_pattern_mismatch":
-        return loc, "bad-name", f"{name}: {shown(value)} is no name: expected {_NAME}", "", False
+        expected = _NAME if loc == ("target",) else _SERVICE
+        return loc, "bad-name", f"{name}: {shown(value)} is no name: expected {expected}", "", False
     if isinstance(reason, Mistake):
         spot = (*loc, reason.key) if reason.key else loc
         shown_name = f"'{reason.key}'" if reason.key else name

@@ -11,9 +11,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from backupchaos.model.base import Model
 from backupchaos.model.expectations import Expectations, Law, Outcome
+from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.patterns import check_pattern
+from backupchaos.model.scenario import RESERVED
 from backupchaos.model.words import Mistake, choices, listed, shown
-from backupchaos.targets.base import RepositoryType
+from backupchaos.targets.base import TIER_WORDS, DatabaseKind, RepositoryType
 from backupchaos.trees.result import CONTENT_ONLY, Aspect
 from backupchaos.trees.spec import PORTABLE_FEATURES, Feature
 from backupchaos.units import Duration
@@ -26,8 +28,8 @@ DEFAULT_ASPECTS = tuple(sorted(aspect.value for aspect in CONTENT_ONLY))
 DEFAULT_FEATURES = tuple(
     sorted({feature.value for feature in PORTABLE_FEATURES} | {"symlinks", "empty_dirs"})
 )
-# '${name}' is the shell's own; '{{name}}' stands for the text '{name}'.
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|(?<!\$)\{([a-z_]+)\}")
+# '${name}' is the shell's own; '{{name}}' stands for the text '{name}'. '{catalog.url}' is of another service.
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|(?<!\$)\{([a-z_]+|[a-z][a-z0-9_]*\.[a-z_]+)\}")
 
 
 def placeholders(text: str) -> set[str]:
@@ -41,8 +43,13 @@ def fill(text: str, values: dict[str, str]) -> str:
 
 
 def _known(text: str) -> str:
+    """What is behind a dot is checked here; which services there are is known to the whole file only."""
     for name in sorted(placeholders(text)):
-        if name not in PLACEHOLDERS:
+        _, dot, word = name.partition(".")
+        if dot and word not in TIER_WORDS:
+            hint = f"{choices(word, TIER_WORDS, 'Words')} Double the braces for a literal one: {{{{{name}}}}}"
+            raise Mistake(f"unknown word '{word}' in {{{name}}}", code="bad-placeholder", hint=hint)
+        if not dot and name not in PLACEHOLDERS:
             hint = f"{choices(name, PLACEHOLDERS, 'Placeholders')} Double the braces for a literal one: {{{{{name}}}}}"
             raise Mistake(f"unknown placeholder {{{name}}}", code="bad-placeholder", hint=hint)
     return text
@@ -119,6 +126,22 @@ def _codes(value: Any) -> Any:
 ExitCodes = Annotated[dict[int, Outcome], BeforeValidator(_codes)]
 
 
+def _uses(value: Any) -> Any:
+    """Names alone, of services of any kind; or a name with the kinds that the tool speaks."""
+    if isinstance(value, str):
+        value = (value,)
+    if isinstance(value, list | tuple):
+        return dict.fromkeys(value, ())
+    if isinstance(value, dict):
+        return {name: _tuple(kinds) for name, kinds in value.items()}
+    return value
+
+
+ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Uses = Annotated[dict[ServiceName, tuple[DatabaseKind, ...]], BeforeValidator(_uses)]
+Names = Annotated[tuple[ServiceName, ...], BeforeValidator(_tuple)]
+
+
 class JsonKeys(Model):
     """The keys of a log whose lines are JSON objects; what is named here is promised in every record."""
 
@@ -135,6 +158,7 @@ class LogGrammar(Model):
     retry: Pattern | None = None
     warning: Pattern | None = None
     error: Pattern | None = None
+    links: dict[ServiceName, Pattern] = Field(default_factory=dict)
     json_keys: JsonKeys | None = Field(default=None, alias="json")
 
 
@@ -185,6 +209,9 @@ class TargetFile(Model):
     prune: CommandLine | None = None
     other_version: CommandLine | None = None
     stdin: CommandLine | None = None
+    uses: Uses = Field(default_factory=dict)
+    needs: Names = ()
+    recorded: dict[ServiceName, CommandLine] = Field(default_factory=dict)
     cache: Texts = ("{cache}",)
     restored_root: Template = "{restore}"
     env: dict[str, Template] = Field(default_factory=dict)
@@ -216,12 +243,54 @@ class TargetFile(Model):
                     f"the command never uses {{{needed}}}", code="missing-placeholder", hint=hint, key=key
                 )
         self._check_history()
+        self._check_services()
         return self
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """(key, text) of everything in which placeholders can stand."""
+        for key, value in self:
+            lines = value.values() if key == "recorded" else (value,)
+            for line in lines:
+                if isinstance(line, Line):
+                    yield from ((key, text) for text in line.texts())
+        yield from (("env", text) for text in self.env.values())
+        yield from (("cache", text) for text in self.cache)
+        yield from (("expose", text) for text in self.expose)
+        yield "restored_root", self.restored_root
+
+    def _check_services(self) -> None:
+        known = list(self.uses)
+        hint = f"Names in 'uses': {', '.join(known)}." if known else "Add such as 'uses: [catalog]'."
+        for key, text in self.texts():
+            for name in sorted(placeholders(text)):
+                service, dot, _ = name.partition(".")
+                if dot and service not in known:
+                    raise Mistake(
+                        f"{{{name}}} is of a service that 'uses' does not name",
+                        code="bad-placeholder",
+                        hint=choices(service, known, "Names in 'uses'") if known else hint,
+                        key=key,
+                    )
+        named = {"needs": self.needs, "recorded": tuple(self.recorded)}
+        for key, names in named.items():
+            for name in names:
+                if name not in known:
+                    raise Mistake(f"'uses' does not name the service {shown(name)}", hint=hint, key=key)
+        for name in self.log.links:
+            if name not in known and name != REPOSITORY:
+                raise Mistake(
+                    f"'links': 'uses' does not name the service {shown(name)}", hint=hint, key="log"
+                )
+        for name in known:
+            if name in RESERVED:
+                raise Mistake(
+                    f"{shown(name)} means something else already", hint="Choose another.", key="uses"
+                )
 
     def _check_history(self) -> None:
         names = any("snapshot" in placeholders(text) for text in self.restore.texts())
         first = (self.init, self.backup, self.snapshots, self.check, self.version)
-        lines = (*first, self.unlock, self.prune, self.other_version, self.stdin)
+        lines = (*first, self.unlock, self.prune, self.other_version, self.stdin, *self.recorded.values())
         elsewhere = [text for line in lines if line for text in line.texts()]
         elsewhere += [*self.env.values(), *self.cache]
         if any("snapshot" in placeholders(text) for text in elsewhere):

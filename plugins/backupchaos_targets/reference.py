@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from backupchaos.commands import Command, Completed
 from backupchaos.errors import MissingCapability
+from backupchaos.model.expectations import TRANSITIONS
 from backupchaos.targets.base import BaseTarget, Location, LogRecord, Profile, Workspace
 from backupchaos.targets.dump import LAST_LINE, dump
 from backupchaos.targets.interpreter import python_command, python_environment, python_paths
@@ -33,6 +34,14 @@ _FEATURES = (
     "awkward_names unicode_names non_utf8_names control_names backslash_names long_names symlinks absolute_symlinks "
     "hard_links sparse empty_dirs modes setgid xattrs deep_dir odd_mtimes special"
 )
+_CATALOGUED = """\
+local found = {}
+for _, id in ipairs(redis.call('LRANGE', 'backup:jobs', 0, -1)) do
+  found[#found + 1] = id .. ' ' .. (redis.call('HGET', 'backup:job:' .. id, 'state') or 'none')
+end
+return found
+"""
+"""Asks the catalog itself, not the engine, for the jobs and their states."""
 _VERSION = (
     "from importlib.metadata import version, PackageNotFoundError\n"
     "try: print('backupchaos-reference', version('backupchaos'))\n"
@@ -45,6 +54,13 @@ def repository_url(location: Location) -> str:
     if location.kind == "local":
         return location.path
     return f"sftp://{quote(location.user, safe='')}@{location.host}:{location.port}{quote(location.path)}"
+
+
+def _place(link: str | None) -> str:
+    """What a record's link leads to."""
+    if not link:
+        return ""
+    return "catalog" if link.startswith("redis://") else "repository"
 
 
 class ReferenceTarget(BaseTarget):
@@ -68,6 +84,7 @@ class ReferenceTarget(BaseTarget):
             retries="log",
             states="own",
             log_fields=("trace_id", "status_code", "timestamp"),
+            uses={"catalog": ("redis",)},
         )
 
     def available(self) -> None:
@@ -93,6 +110,11 @@ class ReferenceTarget(BaseTarget):
             if location.kind == "sftp":
                 env[f"{PREFIX}SFTP_PASSWORD"] = location.password
                 env[f"{PREFIX}SFTP_HOST_KEY"] = location.host_key
+            if (catalog := work.services.get("catalog")) is not None:
+                address = f"{catalog.user}@{catalog.host}:{catalog.port}/{catalog.database}"
+                env[f"{PREFIX}CATALOG"] = f"redis://{address}"
+                env[f"{PREFIX}CATALOG_PASSWORD"] = catalog.password
+                secrets += (catalog.password,)
         return python_command(PACKAGE, arguments, env=env, secrets=secrets)
 
     def _on_repository(self, work: Workspace, command: str, *arguments: str) -> Command:
@@ -176,6 +198,21 @@ class ReferenceTarget(BaseTarget):
         except (KeyError, TypeError, ValueError, IndexError):
             raise ValueError(f"the job's status is not understood: {done.stdout.strip()[:200]!r}") from None
 
+    def recorded(self, work: Workspace, service: str) -> Command:
+        """Ask the catalog with Redis' own client."""
+        catalog = work.services[service]
+        argv = ("redis-cli", "-h", catalog.host, "-p", str(catalog.port), "EVAL", _CATALOGUED, "0")
+        env = {"REDISCLI_AUTH": catalog.password}
+        return Command(argv, env, secrets=(catalog.password,))
+
+    def parse_recorded(self, done: Completed) -> list[tuple[str, str]]:
+        """The client's exit code is 0 also for an error, whose words are no states."""
+        found = super().parse_recorded(done)
+        unknown = [state for _, state in found if state not in TRANSITIONS]
+        if unknown:
+            raise ValueError(f"the catalog's answer is not understood: {done.stdout.strip()[:200]!r}")
+        return found
+
     def parse_log(self, stream: str, line: str) -> LogRecord:
         """JSON lines on standard error; anything else is kept as a plain line."""
         record = json_object(line) if stream == "stderr" else None
@@ -192,4 +229,5 @@ class ReferenceTarget(BaseTarget):
             trace_id=text_of(record.get("trace_id")),
             status_code=integer_of(record.get("status_code")),
             structured=structured,
+            link=_place(text_of(record.get("link"))),
         )

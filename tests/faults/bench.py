@@ -101,6 +101,7 @@ class Bench:
             source=world.path(Place.SOURCE),
             repository=world.path(Place.REPOSITORY),
             link=world.link,
+            tiers={name: server.link for name, server in world.tiers.items()},
             means=world,
             target=target,
             workspace=world.workspace,

@@ -22,7 +22,7 @@ from backupchaos.environments.base import Place
 from backupchaos.environments.local.environment import LocalEnvironment
 from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 from backupchaos.links.links import Links
-from backupchaos.links.names import NAME, give_name
+from backupchaos.links.names import NAME, give_names
 
 pytestmark = pytest.mark.needs("namespaces", "seccomp")
 __all__ = ["echo_service"]
@@ -163,7 +163,7 @@ def test_a_shared_network_is_left_alone() -> None:
     before = {path: Path(path).read_bytes() for path in ("/etc/hosts", "/etc/resolv.conf")}
     with LocalEnvironment("plain").sandbox({Place.STATE: 1 << 20}) as sandbox:
         with pytest.raises(MissingCapability, match="no loopback of its own"):
-            give_name(sandbox, cast(Links, None))
+            give_names(sandbox, cast(Links, None), ["repository"])
         with pytest.raises(HarnessBroken, match="must be left alone"):
             sandbox.call("use_own_names")
     assert {path: Path(path).read_bytes() for path in before} == before

@@ -41,7 +41,13 @@ def rows(run: Run) -> str:
     return "\n".join([run.result.headline, *(f"{c.verdict} {c.id}: {c.observed}" for c in run.checks)])
 
 
-@pytest.mark.parametrize("name", library.names())
+NAMES = [
+    pytest.param(name, marks=pytest.mark.needs("redis") if library.load(name).services else ())
+    for name in library.names()
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_honest_job_passes_every_scenario(name: str, run_here: Callable[..., Run]) -> None:
     scenario = library.load(name)
     if scenario.source.path == "/usr/share/doc" and not Path(scenario.source.path).is_dir():

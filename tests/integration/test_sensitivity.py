@@ -76,6 +76,8 @@ PLANTED = {
     "waits_for_lock": ("locked_advisory", {"bounded"}),
     "hangs_on_fifo": ("fifo", {"bounded"}),
     "follows_link_loop": ("circle", {"honest"}),
+    "ignores_catalog": ("uncatalogued", {"outcome", "honest.tier.catalog"}),
+    "catalog_success_first": ("full_catalogued", {"honest", "honest.tier.catalog"}),
     "check_always_ok": ("rotten", {"check"}),
     "restore_succeeds_on_damage": ("rotten", {"no_collateral"}),
 }
@@ -97,7 +99,11 @@ def test_every_misbehaviour_has_a_world() -> None:
     assert set(CATALOGUE) == set(PLANTED) | UNJUDGED
 
 
-@pytest.mark.parametrize("name", sorted(PLANTED))
+def _in(name: str, world: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.needs("redis") if world in worlds.NEEDS_REDIS else ())
+
+
+@pytest.mark.parametrize("name", [_in(name, PLANTED[name][0]) for name in sorted(PLANTED)])
 def test_a_planted_misbehaviour_is_reported(name: str, run_here: Callable[..., Run]) -> None:
     world, rows = PLANTED[name]
     run = run_here(worlds.WORLDS[world], ReferenceTarget(misbehave=(name,), extra_env=worlds.FAST))
@@ -105,7 +111,7 @@ def test_a_planted_misbehaviour_is_reported(name: str, run_here: Callable[..., R
     assert rows <= failing(run), explain(run)
 
 
-@pytest.mark.parametrize("world", sorted(worlds.WORLDS))
+@pytest.mark.parametrize("world", [_in(world, world) for world in sorted(worlds.WORLDS)])
 def test_the_honest_job_is_not_accused(world: str, run_here: Callable[..., Run]) -> None:
     honest = ReferenceTarget(extra_env=worlds.FAST)
     if world in worlds.NEEDS_A_LOCK:

@@ -29,6 +29,8 @@ HALF = {"at": 0.5}
 
 NEEDS_A_LOCK = {"stale"}
 """Worlds that the honest job cannot be in: it keeps no lock."""
+NEEDS_REDIS = {"uncatalogued", "full_catalogued"}
+"""Worlds with a catalog."""
 WORLDS: dict[str, Scenario] = {
     "normal": scenario(
         "normal",
@@ -252,6 +254,28 @@ WORLDS: dict[str, Scenario] = {
         repository="local",
         source={**SMALL, "names": "portable"},
         faults=_fault("file.special", "source", types=["link_loop"]),
+    ),
+    "uncatalogued": scenario(
+        "uncatalogued",
+        repository="local",
+        services={"catalog": "redis"},
+        envelope="must_fail_loudly",
+        faults=_fault("network.down", "catalog"),
+        expect={
+            "outcome": "failure",
+            "states": ["PENDING", "RUNNING", "RETRYING", "FAILED"],
+            "retries": (1, 6),
+            "backoff": "growing",
+            "log": [{"level": "error", "matches": "catalog"}],
+        },
+    ),
+    "full_catalogued": scenario(
+        "full_catalogued",
+        repository="local",
+        services={"catalog": "redis"},
+        envelope="must_fail_loudly",
+        faults=_fault("disk.full", "repository", when=HALF),
+        expect={"outcome": "failure", "retries": (0, 0)},
     ),
     "power_in_the_middle": scenario(
         "power_in_the_middle",

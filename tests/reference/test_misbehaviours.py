@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from tests.reference.catalogs import ToldCatalog, environment
 from tests.reference.remote import Remote
 from tests.reference.source_probes import PROBES as SOURCE_PROBES
 from tests.reference.support import PREFIX, Result, Service, describe, killed_at_end, odd_tree
@@ -357,6 +358,23 @@ def recreate_missing_repository(lab: Lab) -> bool:
     return service.backup(misbehave=lab.plant).code == 0
 
 
+def ignores_catalog(lab: Lab) -> bool:
+    """Nobody listens at the catalog's address."""
+    service = lab.local()
+    service.env.update(environment("redis://default@127.0.0.1:1/0", RETRIES="1"))
+    return service.backup(misbehave=lab.plant).code == 0
+
+
+def catalog_success_first(lab: Lab) -> bool:
+    with ToldCatalog() as catalog:
+        service = lab.local()
+        service.env.update(environment(catalog.url))
+        assert service.backup(misbehave=lab.plant).code == 0
+        progress = next(n for n, one in enumerate(catalog.told) if b"entries" in one)
+        success = next(n for n, one in enumerate(catalog.told) if b"SUCCESS" in one)
+        return success < progress
+
+
 SAME_PROBE = (
     "truncate_last_file", "drop_empty_directory", "drop_mode", "drop_mtime", "drop_xattrs", "drop_hard_links",
     "drop_odd_names",
@@ -397,6 +415,8 @@ PROBES: dict[str, Callable[[Lab], bool]] = {
     "illegal_transition": illegal_transition,
     "wrong_exit_code_on_failure": lambda lab: failing(lab).code == 3,
     "check_always_ok": check_always_ok,
+    "ignores_catalog": ignores_catalog,
+    "catalog_success_first": catalog_success_first,
     "restore_succeeds_on_damage": restore_succeeds_on_damage,
     **SOURCE_PROBES,
 } | dict.fromkeys(SAME_PROBE, restores_otherwise)

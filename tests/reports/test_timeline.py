@@ -166,6 +166,24 @@ def test_a_fault_that_was_there_before_the_job_is_on_the_axis() -> None:
     assert line.start < 8.9
 
 
+def test_what_another_link_refused_is_no_contact_with_this_links_fault() -> None:
+    run = passing()
+    before = timeline(run).faults[0].proofs
+    other = Event(9100, 16.0, "link", {"link": "catalog", "ev": "refused", "count": 1})
+    own = Event(9101, 16.1, "link", {"link": "repository", "ev": "refused", "count": 1})
+    line = timeline(StoredRun(run.result, sorted([*run.events, other, own], key=lambda e: e.t)))
+    assert [mark.t for mark in line.faults[0].proofs if mark not in before] == [16.1]
+
+
+def test_retries_of_several_links_say_whose_they_are() -> None:
+    run = passing()
+    assert all(" on " not in mark.label for mark in timeline(run).attempts["log"][:-1])
+    first, *rest = run.result.retries
+    named = (dataclasses.replace(first, link="catalog"), *rest)
+    marks = timeline(StoredRun(dataclasses.replace(run.result, retries=named), run.events)).attempts["log"]
+    assert marks[0].label.startswith("retry 1 on catalog: ")
+
+
 def test_an_instant_fault_is_a_point() -> None:
     run = data_loss()
     fault = dataclasses.replace(

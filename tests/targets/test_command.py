@@ -8,7 +8,7 @@ import pytest
 
 from backupchaos.commands import Completed
 from backupchaos.errors import MissingCapability, UsageProblem
-from backupchaos.targets.base import Location, Workspace
+from backupchaos.targets.base import Location, Tier, Workspace
 from backupchaos_targets.command import CommandTarget
 
 MINIMAL = "target: t\nbackup: cp -a {source} {repository}\nrestore: cp -a {repository} {restore}\n"
@@ -217,3 +217,106 @@ def test_a_line_without_structure_is_judged_by_its_words(line: str, level: str) 
     from backupchaos_targets.parsing import plain_record
 
     assert plain_record(line).level == level
+
+
+CATALOG = Tier("postgres", "127.0.0.1", 5432, "ann", "catalog-secret", "jobs")
+WITH_CATALOG = (
+    "target: t\nuses: {catalog: [postgres, redis]}\nneeds: catalog\n"
+    "backup: ./tool {source} {repository} {catalog.url} {catalog.host}:{catalog.port}\n"
+    "restore: cp -a {repository} {restore}\n"
+    "env: {PGPASSWORD: '{catalog.password}'}\n"
+    "recorded: {catalog: 'psql -U {catalog.user} -d {catalog.database} -Atc q'}\n"
+    "log: {retry: again, links: {catalog: 'jobs database', repository: 'storage'}}\n"
+)
+
+
+def served() -> Workspace:
+    plain = workspace()
+    return Workspace(
+        plain.source, plain.location, "/c", "/t", "/st", "/back", "repo-secret", {"catalog": CATALOG}
+    )
+
+
+def test_other_services_are_placeholders_with_a_dot(tmp_path: Path) -> None:
+    target = make(tmp_path, WITH_CATALOG)
+    command = target.backup(served())
+    url = "postgresql://ann:catalog-secret@127.0.0.1:5432/jobs"
+    assert command.argv[1:] == ("/s", "/r", url, "127.0.0.1:5432")
+    assert command.env == {"PGPASSWORD": "catalog-secret"}
+    assert "catalog-secret" in command.secrets and "catalog-secret" not in command.display()
+    asked = target.recorded(served(), "catalog")
+    assert asked is not None and asked.argv == ("psql", "-U", "ann", "-d", "jobs", "-Atc", "q")
+    assert target.recorded(served(), "auth") is None
+    assert target.profile.uses == {"catalog": ("postgres", "redis")}
+    assert target.profile.needs == {"catalog"}
+
+
+def test_a_service_that_is_not_there_leaves_its_placeholders_empty(tmp_path: Path) -> None:
+    command = make(tmp_path, WITH_CATALOG).backup(workspace())
+    assert command.argv[3:] == ("", ":")
+
+
+@pytest.mark.parametrize(
+    ("line", "uses"),
+    [
+        ("uses: catalog", {"catalog": ()}),
+        ("uses: [catalog, auth]", {"catalog": (), "auth": ()}),
+        ("uses: {catalog: redis}", {"catalog": ("redis",)}),
+    ],
+)
+def test_what_it_uses_can_be_said_shortly(line: str, uses: object, tmp_path: Path) -> None:
+    assert make(tmp_path, f"{MINIMAL}{line}\n").profile.uses == uses
+
+
+def test_a_line_of_the_log_says_which_link_it_is_about(tmp_path: Path) -> None:
+    target = make(tmp_path, WITH_CATALOG)
+    said = [target.parse_log("stderr", f"{what}: again") for what in ("JOBS database", "storage", "disk")]
+    assert [(record.retry, record.link) for record in said] == [
+        (True, "catalog"),
+        (True, "repository"),
+        (True, ""),
+    ]
+
+
+def test_what_a_service_was_told_is_one_line_a_job(tmp_path: Path) -> None:
+    target = make(tmp_path, WITH_CATALOG)
+
+    def told(text: str) -> list[tuple[str, str]]:
+        return target.parse_recorded(Completed(target.backup(served()), 0, text, "", 0.1))
+
+    assert told("job 1 success\n\n 7f RUNNING\n") == [("job 1", "SUCCESS"), ("7f", "RUNNING")]
+    with pytest.raises(ValueError, match="expected a job and its state, not 'nonsense'"):
+        told("nonsense\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("check: x {catalog.url}", "'check': {catalog.url} is of a service that 'uses' does not name"),
+        ("check: x {catalog.url}", "Add such as 'uses: [catalog]'."),
+        ("uses: [catalog]\ncheck: x {catalogue.url}", "Did you mean 'catalog'? Names in 'uses': catalog."),
+        ("uses: [catalog]\ncheck: x {catalog.uri}", "unknown word 'uri' in {catalog.uri}"),
+        ("uses: [catalog]\ncheck: x {catalog.uri}", "Did you mean 'url'?"),
+        ("uses: {catalog: oracle}", "4:17: unknown-word 'catalog': expected redis, postgres or mariadb"),
+        ("uses: {Catalog: redis}", "'Catalog' is no name: expected lower-case letters"),
+        ("uses: [source]", "'source' means something else already"),
+        ("uses: 5", "'uses': expected a mapping"),
+        ("needs: [catalog]", "'needs': 'uses' does not name the service 'catalog'"),
+        ("recorded: {catalog: psql}", "'recorded': 'uses' does not name the service 'catalog'"),
+        ("uses: [catalog]\nrecorded: {catalog: {rum: psql}}", "unknown key 'rum'"),
+        ("uses: [catalog]\nrecorded: {catalog: [1]}", "target.yaml:5:21:"),
+        ("log: {links: {catalog: x}}", "'log': 'links': 'uses' does not name the service 'catalog'"),
+    ],
+)
+def test_mistakes_about_services_are_located(line: str, message: str, tmp_path: Path) -> None:
+    assert message in refused(tmp_path, f"{MINIMAL}{line}\n")
+
+
+def test_the_example_in_the_documentation(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/targets.md"
+    (text,) = [part for part in page.read_text("utf-8").split("```yaml\n")[1:] if part.startswith("uses:")]
+    example = text.partition("```")[0]
+    target = make(tmp_path, f"target: t\nrestore: cp -a {{repository}} {{restore}}\n{example}")
+    asked = target.recorded(served(), "catalog")
+    assert asked is not None and "psql postgresql://ann:catalog-secret@127.0.0.1:5432/jobs" in asked.argv[2]
+    assert target.profile.needs == {"catalog"}

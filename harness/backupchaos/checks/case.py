@@ -73,7 +73,7 @@ class Case:
     def retries(self, source: str | None = None, job: str = JOB) -> list[Retry]:
         """Further attempts of a job as one source saw them, or as the best source did."""
         found = [
-            Retry(e.t, e["source"], e.get("cause", ""), e.get("delay"))
+            Retry(e.t, e["source"], e.get("cause", ""), e.get("delay"), e.get("link", ""))
             for e in self.of("retry")
             if e["job"] == job
         ]
@@ -133,11 +133,21 @@ class Case:
         states = self.states()
         return states[-1].state if states else None
 
+    def told(self, service: str, job: str = JOB) -> Event | None:
+        """What another service said of a job when the harness asked it; None if it was not asked."""
+        return next((e for e in self.of("told") if e["service"] == service and e["job"] == job), None)
+
     @property
-    def claims_success(self) -> bool:
+    def says_success(self) -> bool:
         """By its exit code, or by the state it recorded, the job says that all is well."""
         job = self.job()
         if job is None:
             return False
         own = self.profile.states == "own" and self.claimed_state == "SUCCESS"
         return job.outcome == "success" or own
+
+    @property
+    def claims_success(self) -> bool:
+        """The job says so, or another service was told so: both are read by whoever relies on the backup."""
+        told = any(e["job"] == JOB and e["state"] == "SUCCESS" for e in self.of("told"))
+        return self.says_success or told

@@ -10,6 +10,7 @@ from backupchaos.checks.case import JOB, Case
 from backupchaos.checks.laws import LAWS, describe_restore
 from backupchaos.checks.rows import row
 from backupchaos.checks.table import TABLE
+from backupchaos.checks.tiers import tiers
 from backupchaos.results import CheckResult, Evidence, FaultResult, Verdict
 
 GRAVITY = ("honest", "no_collateral", "recoverable", "bounded", "loud")
@@ -20,7 +21,7 @@ ORDER = (Verdict.INVALID, Verdict.FAIL, Verdict.UNVERIFIED)
 def evaluate(case: Case) -> list[CheckResult]:
     """Every row. A check that crashes gives an ``unverified`` row, never silence."""
     rows: list[CheckResult] = list(_fault_rows(case))
-    for check in (*LAWS, beside, *TABLE):
+    for check in (*LAWS, tiers, beside, *TABLE):
         try:
             rows += check(case)
         except Exception as error:
@@ -41,7 +42,8 @@ def _fault_rows(case: Case) -> list[CheckResult]:
     """A fault that did not bite, or that could not be undone, makes the run invalid."""
     rows = []
     for fault in case.faults():
-        title = f"fault {fault.name} ({fault.kind}) bit"
+        linked = fault.layer in {"network", "service"} and case.scenario.services
+        title = f"fault {fault.name} ({fault.kind}{f' on the {fault.place}' if linked else ''}) bit"
         proof = "; ".join(item.text for item in fault.proof)
         if fault.bit and fault.undone:
             rows.append(
@@ -91,7 +93,7 @@ def severity(case: Case, rows: Sequence[CheckResult]) -> str:
     laws = {result.law for result in failed}
     for broken, word in (
         ("source" in ids or "no_collateral" in laws, "damage"),
-        ("honest.listed" in ids, "misleading"),
+        (any(i == "honest.listed" or i.startswith("honest.tier.") for i in ids), "misleading"),
         ("recoverable" in laws, "wedged"),
         ("bounded" in laws, "hang"),
         ("loud" in laws, "silent"),

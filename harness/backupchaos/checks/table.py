@@ -142,6 +142,8 @@ def retries(case: Case) -> list[CheckResult]:
         low, high = expect.retries
         counts = {source: len(case.retries(source)) for source in ("log", "link", "syscall")}
         shown = ", ".join(f"{count} by {source}" for source, count in counts.items() if count)
+        if case.scenario.services and seen:
+            shown += f"; {_by_link(seen)}"
         holds = low <= len(seen) and (high is None or len(seen) <= high)
         rows.append(
             row(
@@ -151,7 +153,7 @@ def retries(case: Case) -> list[CheckResult]:
                 f"{len(seen)}" + (f" ({shown})" if shown else ""),
                 holds,
                 law=LAW,
-                evidence=[Evidence(f"retry by {r.source}: {r.cause}"[:200], t=r.t) for r in seen[:20]],
+                evidence=[Evidence(f"retry by {_where(r)}: {r.cause}"[:200], t=r.t) for r in seen[:20]],
             )
         )
     rows += _retries_are_real(case, seen)
@@ -160,43 +162,72 @@ def retries(case: Case) -> list[CheckResult]:
     return rows
 
 
+def _where(retry: Retry) -> str:
+    return f"{retry.source} on {retry.link}" if retry.link else retry.source
+
+
+def _grouped(seen: Sequence[Retry]) -> dict[str, list[Retry]]:
+    """By the link that they were for; those of which nobody knows it under an empty name."""
+    found: dict[str, list[Retry]] = {}
+    for retry in seen:
+        found.setdefault(retry.link, []).append(retry)
+    return found
+
+
+def _by_link(seen: Sequence[Retry]) -> str:
+    return ", ".join(f"{link or 'no link named'} {len(mine)}" for link, mine in _grouped(seen).items())
+
+
 def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
-    """A job that says it retries over a broken link must be seen knocking."""
+    """A job that says it retries over a broken link must be seen knocking, at that very link if it names one."""
     kinds = {"network.down", "network.reset", "service.kill"}
-    cut = any(fault.kind in kinds for fault in case.scenario.faults.values())
+    cut = list(dict.fromkeys(f.on_link for f in case.scenario.faults.values() if f.kind in kinds))
     claimed = [retry for retry in seen if retry.source == "log"]
     if not cut or not claimed or not case.of("link"):
         return []
+    if all(retry.link for retry in claimed):
+        groups = [([place], [r for r in claimed if r.link == place]) for place in cut]
+    else:
+        groups = [(cut, claimed)]
+    return [_reaches_the_link(case, places, mine) for places, mine in groups if mine]
+
+
+def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry]) -> CheckResult:
     job = case.job()
     # Only while the job ran: lists and restores come over the same link afterwards.
     ended = job.ended if job is not None else claimed[-1].t
     knocks = sum(
         int(event.get("count", 1))
         for event in case.of("link")
-        if event["ev"] in {"open", "refused"} and claimed[0].t - 1.0 <= event.t <= ended
+        if event["ev"] in {"open", "refused"} and event.get("link", places[0]) in places
+        if claimed[0].t - 1.0 <= event.t <= ended
     )
-    return [
-        row(
-            "retries_real",
-            "announced retries reach the link",
-            f"about {len(claimed)} new connections or refusals",
-            f"{knocks}",
-            knocks * 2 >= len(claimed),
-            law=LAW,
-        )
-    ]
+    whose = f" to the {' or the '.join(places)}" if case.scenario.services else ""
+    return row(
+        "retries_real",
+        f"announced retries reach the link{whose}",
+        f"about {len(claimed)} new connections or refusals",
+        f"{knocks}",
+        knocks * 2 >= len(claimed),
+        law=LAW,
+    )
 
 
 def _backoff(case: Case, seen: list[Retry]) -> CheckResult:
-    times = [retry.t for retry in seen]
-    gaps = [b - a for a, b in pairwise(times)]
-    shown = " ".join(f"{gap:.2f}" for gap in gaps[:12]) + " s" if gaps else f"{len(seen)} retries"
-    holds = growing(gaps) if len(gaps) >= 2 else None
+    """Each link has gaps of its own: who waits for one does not wait for the other."""
+    shown, judged = [], []
+    for link, mine in _grouped(seen).items():
+        gaps = [b.t - a.t for a, b in pairwise(mine)]
+        words = " ".join(f"{gap:.2f}" for gap in gaps[:12]) + " s" if gaps else f"{len(mine)} retries"
+        shown.append(f"{link}: {words}" if link and case.scenario.services else words)
+        if len(gaps) >= 2:
+            judged.append(growing(gaps))
+    holds = all(judged) if judged else None
     return row(
         "backoff",
         "gaps between retries",
         "growing",
-        shown,
+        "; ".join(shown) or "0 retries",
         holds,
         law=LAW,
         reason="" if holds is not None else "fewer than three retries: no two gaps to compare",

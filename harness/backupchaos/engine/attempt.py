@@ -93,6 +93,7 @@ class Attempt:
             source=world.path(Place.SOURCE),
             repository=world.path(Place.REPOSITORY),
             link=world.link,
+            tiers={name: server.link for name, server in world.tiers.items()},
             means=world,
             target=self.target,
             workspace=world.workspace,
@@ -126,9 +127,8 @@ class Attempt:
         """Job 1. That its restore is equal need not be shown twice in a session, for a job of the same rights."""
         world = phases.world
         kind, rights = world.workspace.location.kind, world.privileges
-        key = (
-            f"{self.target.name}/{self.version}/{self.scenario.source!r}/{kind}/{rights}/{self.options.seed}"
-        )
+        where = f"{kind}/{sorted((name, tier.kind) for name, tier in world.services.items())}/{rights}"
+        key = f"{self.target.name}/{self.version}/{self.scenario.source!r}/{where}/{self.options.seed}"
         phases.control(restore=key not in self.options.control_cache)
         self.options.control_cache[key] = True
 

@@ -1,12 +1,13 @@
-"""Which kind of repository a scenario gets with a target."""
+"""Which kind of repository a scenario gets with a target, and which other services."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from backupchaos.errors import MissingCapability
-from backupchaos.model.scenario import Scenario
-from backupchaos.targets.base import RepositoryType, Target
+from backupchaos.model.scenario import Scenario, ServiceKind
+from backupchaos.services.databases.registry import KINDS
+from backupchaos.targets.base import DatabaseKind, Profile, RepositoryType, Target
 
 REMOTE = ("sftp", "s3", "rest", "webdav")
 
@@ -35,7 +36,7 @@ def choose_repository(scenario: Scenario, target: Target) -> RepositoryType:
 
 def _with_a_fair_server(scenario: Scenario, candidates: Sequence[RepositoryType]) -> RepositoryType:
     """The first kind whose server does not lose by itself what the tool is asked for later."""
-    stranding = [fault.kind for fault in scenario.faults.values() if fault.strands]
+    stranding = [fault.kind for fault in scenario.faults.values() if fault.strands and not fault.tier]
     if not stranding:
         return candidates[0]
     unfair = {kind: why for kind in candidates if (why := _retracts(kind))}
@@ -61,3 +62,31 @@ def _retracts(kind: RepositoryType) -> str:
     except MissingCapability:
         return ""  # which is told where it is started
     return service.retracts if isinstance(service, Retracting) else ""
+
+
+def with_needed_services(scenario: Scenario, profile: Profile) -> Scenario:
+    """The scenario with the services that this target cannot do without, whether it names them or not."""
+    missing: dict[str, ServiceKind] = dict.fromkeys(sorted(profile.needs - scenario.services.keys()), "any")
+    if not missing:
+        return scenario
+    return scenario.model_copy(update={"services": {**scenario.services, **missing}})
+
+
+def choose_services(scenario: Scenario, target: Target) -> dict[str, DatabaseKind]:
+    """The kind of each service besides the repository; raises ``MissingCapability`` for what the target does not use.
+
+    A fault on such a service could never bite, and a job that ignores it would look as if it had survived.
+    """
+    uses = target.profile.uses
+    chosen: dict[str, DatabaseKind] = {}
+    for name, wanted in scenario.services.items():
+        if name not in uses:
+            known = f"; it uses {', '.join(sorted(uses))}" if uses else ""
+            raise MissingCapability("services", f"target {target.name} uses no service {name}{known}")
+        speaks = uses[name] or KINDS
+        if wanted != "any" and wanted not in speaks:
+            raise MissingCapability(
+                "services", f"target {target.name} speaks {', '.join(speaks)} with its {name}, not {wanted}"
+            )
+        chosen[name] = speaks[0] if wanted == "any" else wanted
+    return chosen

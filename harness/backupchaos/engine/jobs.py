@@ -10,8 +10,10 @@ from backupchaos.commands import Command
 from backupchaos.engine.injector import Injector, newest_first
 from backupchaos.engine.loop import OutputPipe
 from backupchaos.engine.observers import JobObserver
+from backupchaos.engine.progress import LinkProgress, links_of
 from backupchaos.engine.schedule import Facts, Schedule
 from backupchaos.engine.shaping import shaped
+from backupchaos.engine.tiers import dressed
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place, SyscallRule
 from backupchaos.errors import HarnessBroken
@@ -54,12 +56,11 @@ class JobRun:
         self._facts = Facts()
         self._observer = JobObserver(world.history, target, world.profile, job, self._facts)
         self._pid: int | None = None
-        self._base_up = 0
+        self._links = list(links_of(world, self._schedule, self._facts))
         self._base_used = 0
         self._last_total = 0
-        self._armed: int | None = None
-        self._key = ""
         self._local_hold: int | None = None
+        self._held_locally = False
         self._applying = self._let_go_later = False
         self._injector = Injector(world.history)
 
@@ -137,7 +138,7 @@ class JobRun:
         command = self._target.backup(work)
         for fault in self._faults.values():
             command = fault.command(command)
-        return command
+        return dressed(command, self._world.services)
 
     def _shapes(self) -> list[JobShape]:
         found = [fault.shape() for fault in self._faults.values()]
@@ -149,9 +150,8 @@ class JobRun:
         outcome = self._world.profile.outcome(code)
         self._observer.state("SUCCESS" if outcome == "success" else "FAILED")
         self._look()
-        link_bytes = None
-        if self._world.link is not None:
-            link_bytes = self._world.link.stats().up_bytes - self._base_up
+        moved = {progress.tier: progress.moved() for progress in self._links}
+        link_bytes = moved[""][0] if "" in moved else None
         if self._observer.left_out:
             self._world.history.append("note", text=f"{self._observer.left_out} log records left out")
         t0 = self._world.history.t0
@@ -165,6 +165,7 @@ class JobRun:
             hung=hung,
             silent_for=round(self._observer.silent_for, 3),
             link_bytes=link_bytes,
+            tiers={tier: list(both) for tier, both in moved.items() if tier},
             grown=self._facts.bytes,
             seconds=round(ended - started, 4),
         )
@@ -183,8 +184,8 @@ class JobRun:
     # -- watching ------------------------------------------------------------------------------
 
     def _measure_start(self) -> None:
-        if self._world.link is not None:
-            self._base_up, _ = self._world.link.mark()
+        for progress in self._links:
+            progress.begin()
         self._base_used = self._world.sandbox.usage(Place.REPOSITORY).used
 
     def _watch(self) -> None:
@@ -204,7 +205,7 @@ class JobRun:
         return full or (self._world.link is None and self._schedule.by_bytes())
 
     def _look(self) -> None:
-        """Measure progress: bytes over the link, or growth of the repository's volume."""
+        """Measure progress: bytes over the links, or growth of the repository's volume."""
         if self._facts.started:
             self._facts.now = time.monotonic() - self._start
         watch_disk = self._world.link is None or any(
@@ -222,10 +223,7 @@ class JobRun:
                 used = usage if place is Place.REPOSITORY else self._world.sandbox.usage(Place.REPOSITORY)
                 self._facts.bytes = max(self._facts.bytes, used.used - self._base_used)
             total += usage.used
-        if self._world.link is not None:
-            stats = self._world.link.stats()
-            self._facts.bytes = max(self._facts.bytes, stats.up_bytes - self._base_up)
-            total += stats.up_bytes + stats.down_bytes
+        total += sum(progress.look() for progress in self._links)
         if total != self._last_total:
             self._last_total = total
             self._observer.progress()
@@ -278,29 +276,27 @@ class JobRun:
             self._world.supervise_service(remote)
 
     def _arm_progress(self) -> None:
-        threshold = self._schedule.threshold(self._facts)
-        if threshold is None or threshold == self._armed:
-            return
-        if self._world.link is not None:
-            self._key = self._world.link.arm(threshold, direction="up", action="hold", since="mark")
-            self._armed = threshold
-        elif not self._facts.started and "syscalls" in self._world.sandbox.capabilities:
-            self._local_hold = self._armed = threshold
+        for progress in self._links:
+            progress.arm()
+        if self._world.link is None and not self._facts.started and self._local_hold is None:
+            threshold = self._schedule.threshold(self._facts)
+            if threshold is not None and "syscalls" in self._world.sandbox.capabilities:
+                self._local_hold, self._held_locally = threshold, True
 
     def _on_link(self, event: Any) -> None:
         self._observer.on_link(event)
-        if event.ev == "trigger" and event.data.get("arm") == self._key and self._armed is not None:
-            self._facts.bytes = max(self._facts.bytes, self._armed)
-            self._look()
-            self._step()
-            self._let_go()
-            if not self._applying:
-                self._arm_progress()
+        for progress in self._links:
+            if progress.reached(event):
+                self._look()
+                self._step()
+                self._let_go(progress)
+                if not self._applying:
+                    self._arm_progress()
 
     def _on_sandbox(self, event: Any) -> None:
         self._observer.on_sandbox(event)
-        if event.kind == "syscall" and event.data.get("rule") == PROGRESS and self._armed is not None:
-            self._facts.bytes = max(self._facts.bytes, self._armed)
+        if event.kind == "syscall" and event.data.get("rule") == PROGRESS and self._held_locally:
+            self._facts.bytes = max(self._facts.bytes, self._local_hold or 0)
             self._look()
             self._step()
             self._let_go()
@@ -310,17 +306,17 @@ class JobRun:
             self._step()
             self._world.sandbox.release(event.data["rule"])
 
-    def _let_go(self) -> None:
-        """Nothing may stay stopped by us, except while a fault is being applied that waits for somebody."""
+    def _let_go(self, *only: LinkProgress) -> None:
+        """Nothing, or none of these, may stay stopped by us, except while a fault is being applied that waits
+        for somebody."""
         self._let_go_later = self._applying
-        if self._armed is None or self._applying:
+        if self._applying:
             return
-        if self._world.link is not None:
-            self._world.link.disarm(self._key)
-            self._world.link.release()
-        elif self._local_hold is not None:
+        for progress in only or self._links:
+            progress.let_go()
+        if self._held_locally and not only:
             self._world.sandbox.release(PROGRESS)
-        self._armed = None
+            self._held_locally = False
 
     # -- faults --------------------------------------------------------------------------------
 

@@ -34,8 +34,8 @@ class JobObserver:
         self.left_out = 0
         self._derived: str | None = None
         self._retries = 0
-        self._interrupted = False
-        self._last_knock: float | None = None
+        self._interrupted: set[str] = set()
+        self._last_knocks: dict[str, float] = {}
         self._refused_paths: set[tuple[str, str]] = set()
         self.last_activity = time.monotonic()
         self.silent_for = 0.0
@@ -59,13 +59,19 @@ class JobObserver:
         self._facts.states.add(name)
         self._history.append("state", job=self._job, state=name, source=source)
 
-    def retry(self, source: str, cause: str, delay: float | None = None) -> None:
-        """The job tries, or announces, another attempt."""
+    def retry(self, source: str, cause: str, delay: float | None = None, link: str = "") -> None:
+        """The job tries, or announces, another attempt; ``link`` says where to, if that is known."""
         self._retries += 1
         if source in {self._profile.retries, "log"}:
             self._facts.attempts += 1
         self._history.append(
-            "retry", job=self._job, n=self._retries, source=source, cause=cause[:300], delay=delay
+            "retry",
+            job=self._job,
+            n=self._retries,
+            source=source,
+            cause=cause[:300],
+            delay=delay,
+            link=link,
         )
         self.state("RETRYING")
 
@@ -84,7 +90,7 @@ class JobObserver:
         if record.state is not None:
             self.state(record.state, "live")
         if record.retry:
-            self.retry("log", record.message, record.delay)
+            self.retry("log", record.message, record.delay, record.link)
 
     def _understand(self, stream: str, text: str) -> LogRecord:
         try:
@@ -121,18 +127,25 @@ class JobObserver:
         )
 
     def on_link(self, event: Any) -> None:
-        """A connection attempt after an interruption is a retry that no log can invent."""
+        """A connection attempt after an interruption of the same link is a retry that no log can invent.
+
+        Refusals that may be another link's as well are counted once.
+        """
         if event.ev in {"bytes", "first_byte"}:
             return
+        link = event.link
         cut = event.ev == "close" and ("down" in str(event.data.get("reason", "")) or "cause" in event.data)
         if cut or event.ev in {"down", "stranded"}:
-            self._interrupted = True
-        if event.ev not in {"open", "refused"} or not self._interrupted:
+            self._interrupted.add(link)
+        if event.ev not in {"open", "refused"} or link not in self._interrupted:
             return
         self.activity()
-        if self._last_knock is None or event.t - self._last_knock > BURST:
-            self.retry("link", f"connection {'refused' if event.ev == 'refused' else 'attempt'}")
-        self._last_knock = event.t
+        where = link
+        if shared := event.data.get("shared"):
+            link, where = " or ".join(shared), ""
+        if event.t - self._last_knocks.get(link, float("-inf")) > BURST:
+            self.retry("link", f"connection {'refused' if event.ev == 'refused' else 'attempt'}", link=where)
+        self._last_knocks[link] = event.t
 
     def on_sandbox(self, event: SandboxEvent) -> None:
         """A second refused open of the same file is a retry of that file; the next write or sync of it is none."""

@@ -13,6 +13,7 @@ from backupchaos.engine.jobs import JobRun
 from backupchaos.engine.leftovers import end_leftovers
 from backupchaos.engine.oracle import Oracle
 from backupchaos.engine.own_states import OwnStates
+from backupchaos.engine.records import TierRecords
 from backupchaos.engine.serverside import ServerSide
 from backupchaos.engine.streams import StreamOracle
 from backupchaos.engine.under_fault import need_tools, try_tools
@@ -22,6 +23,7 @@ from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Ground
 from backupchaos.faults.files_told import named_in_full, told_of
 from backupchaos.faults.registry import make_fault
+from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import JobResult, RestoreResult
 from backupchaos.targets.base import Target
@@ -47,6 +49,7 @@ class Phases:
         self.seed = seed
         self.ground = ground
         self.oracle = Oracle(world, target)
+        self.records = TierRecords(world, target)
         self.faults: dict[str, Fault[Any]] = {}
         self.new_bytes = scenario.source.new
         self.first: list[str] = []
@@ -91,6 +94,8 @@ class Phases:
             raise ControlFailed(
                 f"the job ended with {job.outcome} (exit {job.returncode}): {self._words('control')}"
             )
+        if doubts := self.records.report("control"):
+            raise ControlFailed(f"the job says that it succeeded, but {'; '.join(doubts)}")
         moved = self.oracle.source_moved("M1", self.world.path(Place.SOURCE), "the control job")
         if moved:
             raise ControlFailed(f"the job changed the source it was to back up: {moved}")
@@ -162,8 +167,9 @@ class Phases:
         self.world.poll_links()  # what a link has counted is told when its fault is undone
         self.oracle.source_moved("M2", self.world.path(Place.SOURCE), "the job")
         states.report("fault")
+        self.records.report("fault")
         left = end_leftovers(self.world)
-        cut = any(fault.spec.layer in {"network", "service"} for fault in self.faults.values())
+        cut = any(fault.spec.on_link == REPOSITORY for fault in self.faults.values())
         self.world.history.append(
             "residue",
             when="after the job",
@@ -272,6 +278,7 @@ class Phases:
         run = self._job("recovery")
         job = run.run()
         end_leftovers(self.world)
+        self.records.report("recovery")
         if job.outcome != "success":
             return
         before, self.listed = self.listed, self.snapshots("after recovery")

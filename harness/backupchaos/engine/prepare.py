@@ -1,4 +1,4 @@
-"""Making the world: sandbox with volumes, source tree, service, link, workspace."""
+"""Making the world: sandbox with volumes, source tree, servers, links, workspace."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ from base64 import b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backupchaos.engine import guard
-from backupchaos.engine.choosing import choose_repository
+from backupchaos.engine.choosing import choose_repository, choose_services
 from backupchaos.engine.options import LinkServer, RunOptions
+from backupchaos.engine.tiers import start_tiers
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 from backupchaos.history import History
+from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.scenario import STDLIB, Scenario
 from backupchaos.services.base import Service
+from backupchaos.services.databases.registry import database_for
 from backupchaos.targets.base import Location, Target, Workspace
 from backupchaos.trees import PORTABLE_FEATURES
+
+if TYPE_CHECKING:
+    from backupchaos.links.links import Links
+    from backupchaos.services.databases.base import Database
 
 MIB = 2**20
 SERVICE_START = 30.0
@@ -63,7 +71,7 @@ def volume_sizes(scenario: Scenario) -> dict[Place, int]:
         Place.CACHE: data + 256 * MIB,
         Place.TEMP: data * 2 + 128 * MIB,
         Place.RESTORE: data * 3 + 64 * MIB,
-        Place.STATE: 256 * MIB,
+        Place.STATE: 256 * MIB * (1 + len(scenario.services)),
     }
     for name in ("source", "repository", "cache", "temp"):
         declared = getattr(scenario.volumes, name)
@@ -101,7 +109,6 @@ def start_repository(
         world.sandbox.call("make_directory", path=f"{directory}/repo")
         return Location("local", f"{directory}/repo"), {"repository": "local directory"}
     from backupchaos.engine.controlled import Controlled
-    from backupchaos.links.links import Links
     from backupchaos.services.base import Forgetful
     from backupchaos.services.registry import service_for
 
@@ -122,20 +129,52 @@ def start_repository(
     world.revive = start
     start()
     guard.check_port(world.sandbox, port)
-    links = Links(world.sandbox, options.seed, _link_server(scenario, options))
-    world.use_links(links)
-    world.link = links.create("repository", controlled.front(port))
+    links = open_links(world, scenario, options)
+    world.link = links.create(REPOSITORY, controlled.front(port))
     words = {"repository": f"{kind} ({service.name})", "link": links.server_used}
     location = service.location(world.link.port)
     if (
         world.link.host != location.host
     ):  # containers reach one another by other addresses than the loopback's
         location = replace(location, host=world.link.host)
-    if any(fault.kind.startswith("dns.") for fault in scenario.faults.values()):
-        from backupchaos.links.names import give_name
-
-        location = replace(location, host=give_name(world.sandbox, links))
     return location, words
+
+
+def open_links(world: World, scenario: Scenario, options: RunOptions) -> Links:
+    """The links of this run, made when the first is needed."""
+    from backupchaos.links.links import Links
+
+    if world.links is None:
+        world.use_links(Links(world.sandbox, options.seed, _link_server(scenario, options)))
+    assert world.links is not None
+    return world.links
+
+
+def start_services(
+    world: World, scenario: Scenario, databases: Mapping[str, Database], options: RunOptions
+) -> Mapping[str, str]:
+    """The other services of the scenario; returns words for the report, nothing if there are none."""
+    if not databases:
+        return {}
+    links = open_links(world, scenario, options)
+    start_tiers(world, databases, links)
+    world.services = {name: server.tier for name, server in world.tiers.items()}
+    words = [f"{name}: {database.kind} ({database.name})" for name, database in databases.items()]
+    return {"services": ", ".join(words), "link": links.server_used}
+
+
+def _named(world: World, scenario: Scenario, location: Location) -> Location:
+    """Names instead of addresses, for those servers whose name a fault is about."""
+    places = {fault.on_link: None for fault in scenario.faults.values() if fault.kind.startswith("dns.")}
+    if not places or world.links is None:
+        return location
+    from backupchaos.links.names import give_names
+
+    names = give_names(world.sandbox, world.links, list(places))
+    world.services = {
+        name: replace(tier, host=names.get(name, tier.host)) for name, tier in world.services.items()
+    }
+    return replace(location, host=names.get(REPOSITORY, location.host))
 
 
 def _link_server(scenario: Scenario, options: RunOptions) -> LinkServer:
@@ -186,7 +225,8 @@ def make_world(
     scenario: Scenario, target: Target, options: RunOptions, history: History
 ) -> tuple[World, Mapping[str, str]]:
     """Everything up to a ready repository; the caller closes the world whatever happens."""
-    expose = list(target.expose())
+    databases = {name: database_for(kind) for name, kind in choose_services(scenario, target).items()}
+    expose = [*target.expose(), *(path for database in databases.values() for path in database.expose())]
     if scenario.source.path is not None:
         expose.append(str(real_source(scenario.source.path)))
     writable = guard.writable(scenario, options.results)
@@ -199,6 +239,8 @@ def make_world(
             history.append("note", text=f"not made by this run, and allowed: {', '.join(writable)}")
         make_source(world, scenario, target, options.seed)
         location, words = start_repository(world, scenario, target, options)
+        words = {**words, **start_services(world, scenario, databases, options)}
+        location = _named(world, scenario, location)
         world.workspace = Workspace(
             source=world.path(Place.SOURCE),
             location=location,
@@ -207,6 +249,7 @@ def make_world(
             state=world.path(Place.STATE),
             restore=world.path(Place.RESTORE),
             password=PASSWORD,
+            services=world.services,
         )
     except BaseException:
         world.close()

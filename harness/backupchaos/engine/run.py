@@ -10,9 +10,10 @@ from pathlib import Path
 from backupchaos.engine import guard
 from backupchaos.engine.assemble import assemble
 from backupchaos.engine.attempt import Attempt
-from backupchaos.engine.choosing import choose_repository
+from backupchaos.engine.choosing import choose_repository, with_needed_services
 from backupchaos.engine.options import RunOptions
 from backupchaos.engine.refine import refined
+from backupchaos.engine.tiers import check_places
 from backupchaos.history import Event, History
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import CheckResult, RestoreResult, RunResult, Verdict
@@ -82,9 +83,10 @@ def run_scenario(scenario: Scenario, target: Target, options: RunOptions) -> Run
     The sandbox is gone when this returns, however it returns.
     """
     guard.check(scenario, options.allow, "allow")
+    check_places(scenario)
     target.available()
     profile = target.profile_for(choose_repository(scenario, target))
-    scenario, notes = refined(scenario, profile)
+    scenario, notes = refined(with_needed_services(scenario, profile), profile)
     run_id = _run_id(scenario, target)
     directory = options.results / run_id
     history = History(directory / "history.jsonl")

@@ -21,12 +21,14 @@ from backupchaos.model.triggers import CallPoint, Trigger
 class Facts:
     """What is known about the running job.
 
-    ``now`` is seconds since its start; ``bytes`` is how much went over the link or onto the
-    repository's disk; ``attempts`` counts from 1; ``lines`` are log lines since the last step.
+    ``now`` is seconds since its start; ``bytes`` is how much went over the link to the repository or onto
+    its disk, ``tiers`` how much went to each other service; ``attempts`` counts from 1; ``lines`` are log
+    lines since the last step.
     """
 
     now: float = 0.0
     bytes: int = 0
+    tiers: dict[str, int] = field(default_factory=dict)
     attempts: int = 1
     states: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
@@ -36,6 +38,10 @@ class Facts:
     exited: bool = False
     """The job's process has exited; faults may still act on what it left."""
     ended: bool = False
+
+    def moved(self, tier: str) -> int:
+        """How much went to a service; to the repository, if the name is empty."""
+        return self.tiers.get(tier, 0) if tier else self.bytes
 
 
 class Status(Enum):
@@ -73,6 +79,13 @@ class _Entry:
         spec = self.spec
         again = spec.every is not None and (spec.times is None or self.count < spec.times)
         return Status.WAITING if again else Status.OVER
+
+    def counts(self, trigger: Trigger) -> str:
+        """Whose bytes a trigger counts: of the service that the fault names, else of the repository (empty).
+
+        A share is one of the job's new data, and those go to the repository, whatever the fault acts on.
+        """
+        return self.spec.tier if trigger.bytes is not None else ""
 
     def again_at(self) -> float | None:
         """When a repeated fault is due again; None before its first start."""
@@ -134,8 +147,11 @@ class Schedule:
                     times.append(entry.spec.until.after)
         return min(times, default=None)
 
-    def threshold(self, facts: Facts) -> int | None:
-        """The next byte count that makes a step due, so that the link can stop exactly there."""
+    def threshold(self, facts: Facts, tier: str = "") -> int | None:
+        """The next byte count that makes a step due, so that the link can stop exactly there.
+
+        Of the repository's link, or of another service's.
+        """
         wanted: list[int] = []
         for entry in self._entries.values():
             trigger: Trigger | None = None
@@ -143,15 +159,17 @@ class Schedule:
                 trigger = entry.spec.when
             elif entry.status is Status.ACTIVE:
                 trigger = entry.spec.until
-            count = self._bytes(trigger) if trigger is not None else None
-            if count is not None and count > facts.bytes:
+            if trigger is None or entry.counts(trigger) != tier:
+                continue
+            count = self._bytes(trigger)
+            if count is not None and count > facts.moved(tier):
                 wanted.append(count)
         return min(wanted, default=None)
 
     def by_bytes(self) -> bool:
-        """Some trigger counts bytes, so progress must be watched closely."""
+        """Some trigger counts bytes of the repository, so progress must be watched closely."""
         return any(
-            self._bytes(trigger) is not None
+            self._bytes(trigger) is not None and not entry.counts(trigger)
             for entry in self._entries.values()
             for trigger in (entry.spec.when, entry.spec.until)
             if trigger is not None
@@ -176,18 +194,16 @@ class Schedule:
         again = entry.again_at()
         if again is not None:
             return not facts.exited and facts.now >= again
-        return self._due(entry.spec.when, facts, call_key(entry.name, "when"))
+        return self._due(entry, "when", entry.spec.when, facts)
 
     def _ends(self, entry: _Entry, facts: Facts) -> bool:
         if facts.ended:
             return True
         if entry.spec.for_ is not None:
             return facts.now >= entry.since + entry.spec.for_
-        return entry.spec.until is not None and self._due(
-            entry.spec.until, facts, call_key(entry.name, "until")
-        )
+        return entry.spec.until is not None and self._due(entry, "until", entry.spec.until, facts)
 
-    def _due(self, trigger: Trigger, facts: Facts, key: str) -> bool:
+    def _due(self, entry: _Entry, part: Literal["when", "until"], trigger: Trigger, facts: Facts) -> bool:
         if trigger.start:
             return True
         if not facts.started:
@@ -195,10 +211,10 @@ class Schedule:
         if trigger.exit or facts.exited:
             return bool(trigger.exit and facts.exited)
         if trigger.call is not None:
-            return key in facts.calls
+            return call_key(entry.name, part) in facts.calls
         count = self._bytes(trigger)
         if count is not None:
-            return facts.bytes >= count
+            return facts.moved(entry.counts(trigger)) >= count
         if trigger.after is not None:
             return facts.now >= trigger.after
         if trigger.attempt is not None:

@@ -6,6 +6,8 @@ for ever. Servers without children have nothing to show here, and cost one look.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from backupchaos.engine.world import World
 from backupchaos.environments.base import ProcessInfo
 
@@ -42,7 +44,10 @@ class ServerSide:
     def _processes(self) -> list[ProcessInfo]:
         if self._main is None:
             return []
-        return [process for process in self._world.sandbox.processes() if process.role == "service"]
+        found = {process.pid: process for process in self._world.sandbox.processes()}
+        # Another service has workers of its own that come and go; they are nobody's leftovers.
+        others = {server.pid for server in self._world.tiers.values()}
+        return [p for p in found.values() if p.role == "service" and not _descends(p, others, found)]
 
     def _fresh(self) -> list[ProcessInfo]:
         return [process for process in self._processes() if process.pid not in self._before]
@@ -52,3 +57,15 @@ class ServerSide:
             return 0
         self._world.poll_links()
         return self._world.link.stats().open
+
+
+def _descends(
+    process: ProcessInfo, from_any: Collection[int | None], known: Mapping[int, ProcessInfo]
+) -> bool:
+    """Whether it is one of these processes, or was started by one."""
+    seen: ProcessInfo | None = process
+    while seen is not None:
+        if seen.pid in from_any:
+            return True
+        seen = known.get(seen.parent)
+    return False

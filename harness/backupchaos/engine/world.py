@@ -9,17 +9,43 @@ from typing import TYPE_CHECKING, Any
 
 from backupchaos.commands import Command, Completed
 from backupchaos.engine.loop import Loop, OutputPipe
+from backupchaos.engine.tiers import TierServer, dressed
 from backupchaos.environments.base import Place, Role, Sandbox, SandboxEvent, SyscallRule
 from backupchaos.errors import HarnessBroken
 from backupchaos.history import History
-from backupchaos.targets.base import Profile, Workspace
+from backupchaos.model.faults.base import REPOSITORY
+from backupchaos.targets.base import Profile, Tier, Workspace
 
 if TYPE_CHECKING:
+    from backupchaos.faults.base import Server
     from backupchaos.links.links import Link, Links
     from backupchaos.services.control import ServiceControl
 
 GRACE = 5.0
 """Seconds between TERM and KILL."""
+OF_THE_TARGET: frozenset[Role] = frozenset({"target", "tool"})
+"""Roles of processes that have the target's rights, and know where its services are."""
+
+
+class RepositoryServer:
+    """The repository's server, as a fault sees it that stops one."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    @property
+    def pid(self) -> int | None:
+        """Its process now; None for a local repository."""
+        return self._world.service_pid
+
+    @property
+    def forgets(self) -> str:
+        """What it loses when it is killed."""
+        return self._world.service_forgets
+
+    def restart(self) -> int:
+        """Start it again as it was."""
+        return self._world.restart_service()
 
 
 class World:
@@ -41,6 +67,10 @@ class World:
         """Who can be told to answer wrongly; None where no fault of the scenario needs it, or nobody obeys."""
         self.service_forgets = ""
         """What the server itself loses when it is killed; empty if it keeps all that it acknowledged."""
+        self.tiers: dict[str, TierServer] = {}
+        """The other services, by the scenario's names for them."""
+        self.services: Mapping[str, Tier] = {}
+        """Where the target finds them."""
         self.workspace: Workspace
         self.profile: Profile
         self.privileges: tuple[bool, int | None] = (False, None)
@@ -120,6 +150,29 @@ class World:
         output.started()
         return pid
 
+    def start_tier(self, command: Command, name: str, lines: list[str], user: int | None) -> int:
+        """Start the server of another service; what it prints goes to the history and to ``lines``."""
+
+        def line(text: str) -> None:
+            if len(lines) < 5000:
+                lines.append(text)
+                self.history.append("service", service=name, text=text[:2000])
+
+        output = OutputPipe(self.loop, line, command.secrets, head=64 * 1024)
+        self._outputs.append(output)
+        end = output.write_end
+        pid = self.sandbox.spawn(command, role="service", stdout=end, stderr=end, user=user)
+        output.started()
+        return pid
+
+    def server(self, place: str) -> Server:
+        """The server behind a link; raises ``HarnessBroken`` if there is none of that name."""
+        if place == REPOSITORY:
+            return RepositoryServer(self)
+        if place not in self.tiers:
+            raise HarnessBroken(f"there is no service {place}")
+        return self.tiers[place]
+
     def restart_service(self) -> int:
         """Start the repository's server again as it was, and wait until it answers; its new pid."""
         if self.revive is None:
@@ -152,6 +205,7 @@ class World:
         hostname: str | None = None,
     ) -> int:
         """Start a command beside the job; each line of its output is a ``beside`` event, its end is in ``exits``."""
+        command = dressed(command, self.services)
 
         def line(text: str) -> None:
             self.history.append("beside", what=what, text=text[:2000])
@@ -186,20 +240,24 @@ class World:
         timeout: float = 120.0,
         role: Role = "tool",
         env: Mapping[str, str] | None = None,
+        user: int | None = None,
     ) -> Completed:
         """Run a short command to its end (restore, list, check); never raises for what it does.
 
-        At the timeout its process tree gets TERM, then KILL.
+        At the timeout its process tree gets TERM, then KILL. ``user`` is for commands that are not the
+        target's, which have the rights of its jobs.
         """
         if env:
             command = Command(
                 command.argv, {**command.env, **env}, command.cwd, command.stdin, command.secrets
             )
+        if role in OF_THE_TARGET:
+            command = dressed(command, self.services)
         out = OutputPipe(self.loop, lambda _: None, command.secrets)
         err = OutputPipe(self.loop, lambda _: None, command.secrets)
         started = time.monotonic()
         try:
-            pid = self.spawn(command, role, out, err)
+            pid = self.spawn(command, role, out, err, as_user=user)
             timed_out = not self.loop.pump_until(lambda: pid in self.exits, timeout)
             if timed_out:
                 self.end(pid)
@@ -238,13 +296,14 @@ class World:
         *,
         rules: Sequence[SyscallRule] = (),
         stdin: int | None = None,
+        as_user: int | None = None,
         **shape: Any,
     ) -> int:
         """Start a command with its outputs connected; ``shape`` goes to ``Sandbox.spawn``.
 
         ``stdin`` remains the caller's to close.
         """
-        drop_dac, user = self.privileges
+        drop_dac, user = self.privileges if role in OF_THE_TARGET else (False, as_user)
         memory: int | None = None
         if command.stdin and stdin is None:
             stdin = memory = os.memfd_create("stdin")

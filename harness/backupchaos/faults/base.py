@@ -13,6 +13,7 @@ from backupchaos.environments.base import Role, Sandbox, SandboxEvent, SyscallRu
 from backupchaos.errors import HarnessBroken
 from backupchaos.history import Event, History
 from backupchaos.model.faults import FaultSpec
+from backupchaos.model.faults.base import REPOSITORY
 
 if TYPE_CHECKING:
     from backupchaos.links.links import Link
@@ -32,6 +33,21 @@ a state that the file was in between, from the shorter to the longer; anything, 
 version after and no other, for what came before the job could look. See ``engine.moved``."""
 
 
+class Server(Protocol):
+    """A server that a fault may stop and start again: the repository's, or another service's."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process now; None if there is no server."""
+
+    @property
+    def forgets(self) -> str:
+        """What it loses by itself when it is killed; empty if it keeps all that it acknowledged."""
+
+    def restart(self) -> int:
+        """Start it again as it was; returns its new pid when it answers."""
+
+
 class Means(Protocol):
     """What a fault may ask the engine to do; ``World`` offers it."""
 
@@ -42,8 +58,9 @@ class Means(Protocol):
     """More arguments of ``Sandbox.spawn`` for the server, when it is started again."""
     control: ServiceControl | None
     """Who can be told to answer wrongly, a server or a gate in front of it; None where nobody can."""
-    service_forgets: str
-    """What the server itself loses when it is killed; empty if it keeps all that it acknowledged."""
+
+    def server(self, place: str) -> Server:
+        """The server behind a link: ``repository`` or a service of the scenario; raises ``HarnessBroken``."""
 
     def run(
         self,
@@ -124,6 +141,9 @@ class Ground:
     repository: str
     """The root of the repository's volume."""
     link: Link | None = None
+    """The link to the repository; None if it is local."""
+    tiers: Mapping[str, Link] = field(default_factory=dict)
+    """The links to other services, by the scenario's names for them."""
     fresh: Sequence[tuple[str, int]] = ()
     changed_names: frozenset[str] = frozenset()
     """Names of all files that the change touched in any way, deleted and renamed ones too."""
@@ -134,6 +154,10 @@ class Ground:
     target: Target | None = None
     workspace: Workspace | None = None
     """As the target sees it, before any fault alters it."""
+
+    def link_to(self, place: str) -> Link | None:
+        """The link that a place of a fault names; None if there is none."""
+        return self.link if place == REPOSITORY else self.tiers.get(place)
 
     def random(self, salt: str) -> Random:
         """A generator of this run's own; the same seed and salt give the same draws."""

@@ -13,6 +13,7 @@ from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.base import Fault, Means, Spec
 from backupchaos.faults.files import literal
 from backupchaos.history import Event
+from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.targets.base import Target, Workspace
 
 ENOUGH = 50
@@ -84,7 +85,8 @@ class Contact(Fault[Spec]):
     def repository_met(self) -> list[str]:
         """The job opened files of the repository, or got answers from its server."""
         if self.served:
-            answers = [e for e in self._during_job("link") if e["ev"] == "first_byte" and e["dir"] == "down"]
+            events = [e for e in self._during_job("link") if e["link"] == REPOSITORY]
+            answers = [e for e in events if e["ev"] == "first_byte" and e["dir"] == "down"]
             return [f"the repository's server answered the job on {len(answers)} connections"] * bool(answers)
         opened = self.touches()
         below = len(self.ground.repository) + 1

@@ -1,4 +1,4 @@
-"""The name that leads to the repository."""
+"""The name that leads to the repository, or to another service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backupchaos.faults.base import Fault, Spec
 from backupchaos.faults.on_link import LinkFault
 from backupchaos.history import Event
 from backupchaos.links.links import NameMode
-from backupchaos.links.names import NAME
+from backupchaos.links.names import name_of
 from backupchaos.model.faults.network import DnsFailure, DnsSlow
 from backupchaos.units import format_duration
 
@@ -30,9 +30,14 @@ class _Naming(LinkFault[Spec]):
     needs = frozenset({"network"})
     cause = CAUSE
 
+    @property
+    def host(self) -> str:
+        """The name that it is about."""
+        return name_of(self.spec.on_link)
+
     def said(self, patience: float) -> str:
         """What the server answers now, asked from inside."""
-        return str(self.ground.sandbox.call("ask_name", name=NAME, patience=patience)["answer"])
+        return str(self.ground.sandbox.call("ask_name", name=self.host, patience=patience)["answer"])
 
     def order(self, mode: NameMode, delay: float = 0.0) -> None:
         """Tell the server how to answer."""
@@ -65,7 +70,7 @@ class Failure(_Naming[DnsFailure]):
         """Answer wrongly from now on."""
         self.order(self.spec.mode)
         answer = _ANSWERS[self.spec.mode]
-        return f"questions for {NAME} get {'no answer' if answer == 'none' else answer}"
+        return f"questions for {self.host} get {'no answer' if answer == 'none' else answer}"
 
     def verify(self) -> None:
         """Ask it."""
@@ -94,7 +99,7 @@ class Slow(_Naming[DnsSlow]):
     def apply(self) -> str:
         """Hold answers back."""
         self.order("slow", self.spec.delay)
-        return f"each answer for {NAME} comes {format_duration(self.spec.delay)} late"
+        return f"each answer for {self.host} comes {format_duration(self.spec.delay)} late"
 
     def verify(self) -> None:
         """There is no answer before it is due."""

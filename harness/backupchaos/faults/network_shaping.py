@@ -123,8 +123,8 @@ class Loss(_Trouble[NetworkLoss]):
         return f"{self.spec.share:.1%} of the packets to and from the server are lost"
 
     def _retransmitted(self) -> int:
-        """TCP segments sent again in the sandbox's own network so far."""
-        if "network" not in self.ground.sandbox.capabilities:
+        """TCP segments sent again in the sandbox's own network so far; nobody knows which link's, if there are more."""
+        if "network" not in self.ground.sandbox.capabilities or self.ground.tiers:
             return 0
         return int(self.ground.sandbox.call("network_stats")["tcp"]["RetransSegs"])
 

@@ -1,4 +1,4 @@
-"""What all faults of the link between the job and its repository share.
+"""What all faults of a link share, between the job and its repository or another service.
 
 What the tap does on a fault's behalf bears the fault's name as ``cause`` in the link's events, so that
 proof and strays need no guess about time.
@@ -34,10 +34,11 @@ class LinkFault(Fault[Spec]):
 
     @property
     def link(self) -> Any:
-        """The link to the repository; scenarios with a local repository never get here."""
-        if self.ground.link is None:
-            raise HarnessBroken(f"fault {self.name} needs a link, but the repository is local")
-        return self.ground.link
+        """The link that the fault names; a scenario without it never gets here."""
+        link = self.ground.link_to(self.spec.on_link)
+        if link is None:
+            raise HarnessBroken(f"fault {self.name} needs a link, but there is none to {self.spec.on_link}")
+        return link
 
     def mine(self, *names: str) -> list[Event]:
         """Link events of these kinds that this fault brought about."""
@@ -95,10 +96,12 @@ class LinkFault(Fault[Spec]):
     def refusals(self) -> int:
         """Attempts to connect that this fault refused.
 
-        The kernel's counter names no port: in a network that the run shares with others it proves nothing.
+        The kernel's counter names no port: in a network that the run shares with others it proves nothing,
+        nor where another link of the run may be meant.
         """
         alone = "network" in self.ground.sandbox.capabilities
-        return sum(int(e["count"]) for e in self.mine("refused") if alone or e["exact"])
+        sure = [e for e in self.mine("refused") if e["exact"] or (alone and "shared" not in e.data)]
+        return sum(int(e["count"]) for e in sure)
 
     def cut(self) -> list[str]:
         """Connections that this fault ended, in words."""

@@ -1,4 +1,4 @@
-"""The server behind the link is killed or restarted; what it does wrong with requests: ``service_answers``."""
+"""A server behind a link is killed or restarted; what it does wrong with requests: ``service_answers``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults import service_answers
-from backupchaos.faults.base import Fault, Means, Spec
+from backupchaos.faults.base import Fault, Means, Server, Spec
 from backupchaos.faults.service_answers import job_end
 from backupchaos.model.faults.service import ServiceKill, ServiceRestart
 
@@ -40,30 +40,42 @@ class _Away(Fault[Spec]):
 
     def available(self) -> None:
         """Raise ``MissingCapability`` for a server that would itself lose what the job stored."""
-        if self.ground.means is not None and self.ground.means.service_forgets:
+        forgets = self.ground.means.server(self.spec.on_link).forgets if self.ground.means is not None else ""
+        if forgets:
             raise MissingCapability(
                 "durable server",
-                f"{self.spec.kind}: this server is no fair judge, since {self.ground.means.service_forgets}",
+                f"{self.spec.kind}: this server is no fair judge, since {forgets}",
                 "use repository: sftp, webdav or rest",
             )
 
     @property
     def link(self) -> Any:
-        """The link to the repository; scenarios with a local repository never get here."""
-        if self.ground.link is None:
-            raise HarnessBroken(f"fault {self.name} needs a server, but the repository is local")
-        return self.ground.link
+        """The link in front of it; a scenario without it never gets here."""
+        link = self.ground.link_to(self.spec.on_link)
+        if link is None:
+            raise HarnessBroken(
+                f"fault {self.name} needs a server, but there is none for {self.spec.on_link}"
+            )
+        return link
 
     @property
     def means(self) -> Means:
         """The engine's help."""
-        if self.ground.means is None or self.ground.means.service_pid is None:
-            raise HarnessBroken(f"fault {self.name}: there is no server to stop")
+        if self.ground.means is None:
+            raise HarnessBroken(f"fault {self.name}: there is nobody to stop a server")
         return self.ground.means
+
+    @property
+    def server(self) -> Server:
+        """Who is stopped and started."""
+        server = self.means.server(self.spec.on_link)
+        if server.pid is None:
+            raise HarnessBroken(f"fault {self.name}: there is no server to stop")
+        return server
 
     def stop(self, number: int) -> None:
         """End the server and everything it started; from then on its port refuses."""
-        pid = self._pid = self.means.service_pid or 0
+        pid = self._pid = self.server.pid or 0
         self._away.append((self.ground.history.now(), None))
         send, polite = self.ground.sandbox.signal, number != signal.SIGKILL
         # A server that is killed must not see its clients go, and none may come in between: so it is frozen first.
@@ -83,14 +95,14 @@ class _Away(Fault[Spec]):
     def start(self) -> None:
         """Start it again and open its port, the latter even if the former failed."""
         try:
-            self.means.restart_service()
+            self.server.restart()
         finally:
             self.link.up()
             self._away[-1] = (self._away[-1][0], self.ground.history.now())
 
     def verify_undone(self) -> None:
         """A server runs, and its port listens (no connection is made: it would be counted)."""
-        if self.means.service_pid in self.means.exits:
+        if self.server.pid in self.means.exits:
             raise HarnessBroken("the server that was started again has ended")
         listeners = self.ground.sandbox.call("network_stats")["listeners"]
         if not any(entry["port"] == self.link.port for entry in listeners):
@@ -99,11 +111,12 @@ class _Away(Fault[Spec]):
     def bite(self) -> list[str]:
         """Connections that died with the server, attempts that found nobody."""
         limit = job_end(self.ground.history) + LAG
-        links = self.ground.history.of("link")
+        links = [e for e in self.ground.history.of("link") if e["link"] == self.spec.on_link]
         events = [event for event in links if event.t <= limit and self._while_away(event.t)]
         closes = [event for event in events if event["ev"] == "close"]
         died = [e for e in closes if str(e.get("reason")) in ("down", "upstream_fin", "upstream_rst")]
-        refused = sum(int(e.get("count", 1)) for e in events if e["ev"] == "refused")
+        sure = [e for e in events if e["ev"] == "refused" and "shared" not in e.data]
+        refused = sum(int(e.get("count", 1)) for e in sure)
         refused += sum(1 for e in closes if e.get("reason") == "dial_fail")
         facts = []
         if died:
@@ -153,7 +166,7 @@ class Restart(_Away[ServiceRestart]):
 
     def verify(self) -> None:
         """Another process than before runs and listens."""
-        if self.means.service_pid == self._pid:
+        if self.server.pid == self._pid:
             raise HarnessBroken("the server was not started again")
         self.verify_undone()
 

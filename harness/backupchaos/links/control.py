@@ -133,7 +133,7 @@ class Control:
         if self._resolver is None:
             raise ValueError("no name is served")
         mode, cause = str(order.get("mode", "")), str(order.get("cause", ""))
-        self._resolver.answer(mode, float(order.get("delay", 0)), cause)
+        self._resolver.answer(mode, float(order.get("delay", 0)), cause, str(order.get("host", "")))
 
     def _note(self, order: dict[str, Any]) -> None:
         data = {str(key): value for key, value in dict(order.get("data", {})).items()}

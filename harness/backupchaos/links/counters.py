@@ -1,8 +1,9 @@
 """Counting connection attempts that never reach a program.
 
-*Refused*: the kernel's AttemptFails counter of the network namespace. It names no port, so a
-count is exact only when one link is down, nothing else fails to connect, and the namespace
-belongs to the run alone. *Blackhole*: sockets in SYN_SENT towards the link's port, each seen once.
+*Refused*: with one link the kernel's AttemptFails counter of the network namespace. It names no port, so a
+count is exact only when nothing else fails to connect, and the namespace belongs to the run alone. With
+several links each refusal is seen at its port (``knocks``); where that cannot be had, the counter serves for all
+that are down, and the events say whose it may have been. *Blackhole*: sockets in SYN_SENT towards the link's port, each seen once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backupchaos.links.knocks import Knocks
     from backupchaos.links.registry import Registry
     from backupchaos.links.tap import Tap
 
@@ -68,14 +70,14 @@ def _table() -> Iterator[list[str]]:
 
 
 class Refusals:
-    """Attributes AttemptFails to the links that are down with mode ``refused``."""
+    """Tells of refusals of the links that are down with mode ``refused``."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._links: dict[str, Tap] = {}
         self._last = 0
         self._own = 0
-        self._exact = True
+        self._knocks: Knocks | None = None
 
     def begin(self, link: Tap) -> None:
         """The link is about to be shut."""
@@ -83,19 +85,34 @@ class Refusals:
         if not self._links:
             self._last = attempt_fails()
             self._own = self._registry.own_refusals
+            self._knocks = self._watch()
         self._links[link.name] = link
         self._registry.wake()
+
+    def _watch(self) -> Knocks | None:
+        """By port, if there is more than one link that could be knocked at."""
+        if len(self._registry.links) < 2:
+            return None
+        from backupchaos.links.knocks import watch
+
+        return watch()
 
     def end(self, link: Tap) -> dict[str, Any]:
         """The link is about to listen again."""
         self.poll(final=True)
         self._links.pop(link.name, None)
+        if not self._links and self._knocks is not None:
+            self._knocks.close()
+            self._knocks = None
         return {}
 
     def poll(self, *, final: bool = False) -> bool:
         """Report new refusals; True while a link is down."""
         if not self._links:
             return False
+        if self._knocks is not None:
+            self._by_port(self._knocks)
+            return True
         registry = self._registry
         if registry.dialling and not final:
             return True  # one of these failures could be ours; look again when the dial is over
@@ -105,11 +122,20 @@ class Refusals:
         if count > 0:
             alone = len(self._links) == 1
             exact = alone and not own and not registry.dialling and registry.isolated
+            # A connect that another, silent link has never answered fails, too.
+            alone = alone and not (registry.attempts.active and len(registry.links) > 1)
             exact = exact and not registry.attempts.active
             for link in self._links.values():
-                shared: dict[str, Any] = {} if alone else {"shared": sorted(self._links)}
+                shared: dict[str, Any] = {} if alone else {"shared": sorted(registry.links)}
                 link.emit("refused", mode="refused", count=count, exact=exact, **shared, **link.blame())
         return True
+
+    def _by_port(self, knocks: Knocks) -> None:
+        """What each link has refused itself, and nothing else."""
+        found, complete = knocks.take()
+        for link in self._links.values():
+            if count := found.get(link.port, 0):
+                link.emit("refused", mode="refused", count=count, exact=complete, **link.blame())
 
 
 class Attempts:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from backupchaos.environments.base import Sandbox
 from backupchaos.errors import UsageProblem
 from backupchaos.links.model import LinkEvent, LinkStats
+from backupchaos.links.names import name_of
 from backupchaos.links.process import LinkProcess
 from backupchaos.links.validation import check_name
 
@@ -200,8 +201,8 @@ class Link:
         return bool(self._order("relieve", name=name)["found"])
 
     def answer_names(self, mode: NameMode, *, delay: float = 0.0, cause: str = "") -> None:
-        """How the sandbox's name server answers from now on; see ``names.give_name``."""
-        self._order("answer", mode=mode, delay=delay, cause=cause)
+        """How the sandbox's name server answers for this link's name from now on; see ``names.give_names``."""
+        self._order("answer", host=name_of(self.name), mode=mode, delay=delay, cause=cause)
 
     def fail_first(self, count: int) -> None:
         """Reset the next ``count`` connections, then let all pass."""

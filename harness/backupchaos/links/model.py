@@ -23,7 +23,7 @@ class LinkEvent:
     bytes                     up, down (totals of the link), open; at most every 50 ms
     silence                   seconds without a byte on the link, ended by this connection
     close                     reason, up, down, ms, rst; lost_up, lost_down: read, never passed
-    refused                   mode, count, exact; shared: all links that may be meant
+    refused                   mode, count, exact; shared: another link may be meant as well
     trouble, relief           trouble: its kind, name and what it says of itself
     stranded                  count: connections that are half open now
     lost                      count: packets that the kernel dropped

@@ -29,6 +29,11 @@ class _Step(NamedTuple):
     value: int
 
 
+def step(code: int, yes: int = 0, no: int = 0, value: int = 0) -> _Step:
+    """One instruction of a filter, as in the kernel's ``linux/bpf_common.h``."""
+    return _Step(code, yes, no, value)
+
+
 _LOAD, _AT_LEAST, _RETURN = 0x20, 0x35, 0x06
 _KEEP, _DROP = _Step(_RETURN, 0, 0, _ALL), _Step(_RETURN, 0, 0, 0)
 
@@ -39,12 +44,12 @@ def lose(sock: socket.socket, share: float) -> None:
     Connections that a listener accepts later have its filter too. Raises OSError.
     """
     limit = min(round(share * 2**32), _ALL)
-    _attach(sock, (_Step(_LOAD, 0, 0, _RANDOM), _Step(_AT_LEAST, 1, 0, limit), _DROP, _KEEP))
+    attach(sock, (_Step(_LOAD, 0, 0, _RANDOM), _Step(_AT_LEAST, 1, 0, limit), _DROP, _KEEP))
 
 
 def swallow(sock: socket.socket) -> None:
     """Drop everything that comes: nothing is acknowledged any more, not even the end. Raises OSError."""
-    _attach(sock, (_DROP,))
+    attach(sock, (_DROP,))
 
 
 def pass_all(sock: socket.socket) -> None:
@@ -90,7 +95,8 @@ def usable() -> bool:
                 return False
 
 
-def _attach(sock: socket.socket, program: Sequence[_Step]) -> None:
+def attach(sock: socket.socket, program: Sequence[_Step]) -> None:
+    """Give a socket a filter. Raises OSError."""
     code = array.array("B", b"".join(struct.pack("HBBI", *step) for step in program))
     sock.setsockopt(
         socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), code.buffer_info()[0])

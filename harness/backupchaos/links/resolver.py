@@ -1,4 +1,4 @@
-"""The sandbox's own name server: it knows the repository's name, and answers badly when told to.
+"""The sandbox's own name server: it knows the names of servers, and answers badly for each when told to.
 
 UDP on 127.0.0.1, one question a packet, as glibc, Go and c-ares ask (RFC 1035). Every other name does
 not exist. Only questions for an address count as the job's: a look at the server's state asks for a TXT.
@@ -32,9 +32,8 @@ class Resolver:
         self._loop = loop
         self._log = log
         self._names: dict[str, str] = {}
-        self._mode = ""
-        self._delay = 0.0
-        self._cause = ""
+        self._orders: dict[str, tuple[str, float, str]] = {}
+        """Known name -> mode, delay and cause of the answers for it; none: it is answered rightly."""
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self._sock.bind(("127.0.0.1", port))
@@ -50,13 +49,17 @@ class Resolver:
         socket.inet_aton(address)
         self._names[name.lower().rstrip(".")] = address
 
-    def answer(self, mode: str, delay: float, cause: str) -> None:
-        """From now on answer questions for known names in one of the ``MODES``; empty is rightly."""
+    def answer(self, mode: str, delay: float, cause: str, name: str = "") -> None:
+        """From now on answer questions for a known name, or for all, in one of the ``MODES``; empty is rightly."""
         if mode not in MODES:
             raise ValueError(f"unknown mode {mode!r}: one of {', '.join(filter(None, MODES))}")
         if not 0 <= delay < 1e6:
             raise ValueError(f"delay must be a number of seconds, not {delay!r}")
-        self._mode, self._delay, self._cause = mode, delay, cause
+        names = [name.lower().rstrip(".")] if name else list(self._names)
+        if unknown := set(names) - self._names.keys():
+            raise ValueError(f"no name {min(unknown)!r} is served")
+        for one in names:
+            self._orders[one] = (mode, delay, cause)
 
     def _readable(self) -> None:
         for _ in range(64):
@@ -69,32 +72,32 @@ class Resolver:
                 self._reply(data, peer, *question)
 
     def _reply(self, data: bytes, peer: Any, name: str, kind: int, end: int) -> None:
-        address = self._address(name)
+        known = self._known(name)
+        address = self._names.get(known, "")
         code = _NOERROR if address else _NXDOMAIN
-        mode = self._mode if address else ""
+        mode, delay, cause = self._orders.get(known, ("", 0.0, ""))
         if mode in ("unknown", "failing"):
             code, address = (_NXDOMAIN if mode == "unknown" else _SERVFAIL), ""
         said = _WORDS[code] if kind != A or not address else address
         event: dict[str, Any] = {"name": name[:255], "type": _TYPES.get(kind, str(kind)), "answer": said}
         if mode:
-            event["cause"] = self._cause
+            event["cause"] = cause
         if mode == "silent":
             self._log.emit("name", **event | {"answer": "none"})
             return
         packet = _answer(data, end, code, address if kind == A else "")
         if mode == "slow":
-            self._log.emit("name", **event, delay=self._delay)
-            self._loop.call_later(self._delay, self._send, packet, peer)
+            self._log.emit("name", **event, delay=delay)
+            self._loop.call_later(delay, self._send, packet, peer)
             return
         self._log.emit("name", **event)
         self._send(packet, peer)
 
-    def _address(self, name: str) -> str:
-        while name:
-            if name in self._names:
-                return self._names[name]
+    def _known(self, name: str) -> str:
+        """The name that it is, or that it lies below; empty if nobody knows it."""
+        while name and name not in self._names:
             name = name.partition(".")[2]
-        return ""
+        return name
 
     def _send(self, packet: bytes, peer: Any) -> None:
         try:

@@ -110,6 +110,7 @@ SAMPLES: dict[str, str] = {
 
 SHAPES: dict[str, str] = {
     "source": "source: {files: 200, size: 16MiB}",
+    "services": "services: {catalog: postgres}",
     "volumes": "volumes: {repository: 64MiB}",
     "faults": "faults: {my_fault: {network.down: repository, for: 5s}}",
     "expect": "expect: {outcome: success, retries: 0}",

@@ -50,8 +50,9 @@ def _judge(document: Document) -> tuple[Scenario | None, list[Draft]]:
         if again:
             return None, drafts
     if scenario is not None:
+        doubtful = bad | {(*one.path[:-1], one.guess) for one in drafts if one.guess}
         drafts += [
-            one.draft for one in contradictions(scenario, document.data) if not _touches(one.paths, bad)
+            one.draft for one in contradictions(scenario, document.data) if not _touches(one.paths, doubtful)
         ]
     return scenario, drafts
 

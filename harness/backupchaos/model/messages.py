@@ -170,7 +170,7 @@ def _list(error: Error) -> Draft:
 def _pattern(error: Error) -> Draft:
     path, value = file_path(error["loc"]), str(error["input"])
     at_key = error["loc"][-1] == "[key]"
-    if at_key:
+    if at_key or path[0] == "faults":  # a place of a fault is the name of a service
         expected, better = "lower-case letters, digits and '_', beginning with a letter", r"[^a-z0-9_]+"
     else:
         expected, better = "lower-case letters, digits, '-' and '_'", r"[^a-z0-9_-]+"
@@ -178,7 +178,7 @@ def _pattern(error: Error) -> Draft:
     if not value.isascii():
         fixed = ""
     if at_key and fixed[:1].isdigit():
-        fixed = f"fault_{fixed}"
+        fixed = f"{str(path[0]).rstrip('s')}_{fixed}"
     hint = f"Did you mean '{shorten(fixed, 40)}'?" if fixed else ""
     message = f"{shown(value)} is no name: expected {expected}"
     return Draft(path, "bad-name", message, hint, at_key=at_key)

@@ -62,7 +62,8 @@ def _faults(definitions: dict[str, Any]) -> str:
         for key in own:
             _, value, default, meaning = _row(key, definition, section)
             more.append(f"`{key}`: {meaning} ({value}; {default or 'must be given'})")
-        places = _value(definition["properties"][kind])
+        place = definition["properties"][kind]
+        places = "`repository` or a service" if "examples" in place else _value(place)
         what = (model.__doc__ or "").strip().split("\n")[0]
         once = " Happens once; takes no `for` or `until`." if model.instant else ""
         once = " Holds for the whole job." if model.whole_job else once

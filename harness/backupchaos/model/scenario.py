@@ -10,11 +10,13 @@ from backupchaos.model.allow import Allow
 from backupchaos.model.base import Model
 from backupchaos.model.expectations import Expectations, Law
 from backupchaos.model.faults import AnyFault
+from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.words import Mistake, shown
 from backupchaos.units import Duration, Percent, Size
 
 Envelope = Literal["must_survive", "must_fail_loudly", "either"]
 RepositoryKind = Literal["any", "remote", "local", "sftp", "s3", "rest", "webdav"]
+ServiceKind = Literal["any", "redis", "postgres", "mariadb"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)]
 
 
@@ -90,6 +92,9 @@ def _reason(text: str) -> str:
 
 Reason = Annotated[str, AfterValidator(_reason), Field(max_length=300, json_schema_extra={"pattern": r"\S"})]
 FaultName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+RESERVED = (REPOSITORY, "source", "cache", "temp", "restore", "state", "target", "reference")
+"""No names for services: they mean another place, or would hide a variable of the reference job."""
 
 
 class Scenario(Model):
@@ -104,6 +109,11 @@ class Scenario(Model):
     source: Source = Field(default=Source(), description="What is backed up, and how it changes")
     repository: RepositoryKind = Field(
         default="any", description="What kind of repository: 'any' takes what the target prefers"
+    )
+    services: dict[ServiceName, ServiceKind] = Field(
+        default_factory=dict,
+        description="Other services that the job needs, such as {catalog: postgres}, each behind a link of its "
+        "own that faults can name; 'any' takes what the target prefers",
     )
     volumes: Volumes = Field(default=Volumes(), description="Sizes of the sandbox's volumes")
     faults: dict[FaultName, AnyFault] = Field(
@@ -126,13 +136,18 @@ class Scenario(Model):
     @property
     def needs_link(self) -> bool:
         """A fault of this scenario acts on the link to the repository."""
-        return any(fault.needs_link for fault in self.faults.values())
+        return any(fault.needs_link and not fault.tier for fault in self.faults.values())
 
     @property
     def needs_remote(self) -> bool:
         """The repository must be reached over a link."""
-        served = self.needs_link or any(fault.needs_service for fault in self.faults.values())
+        served = any(fault.on_link == REPOSITORY for fault in self.faults.values())
         return served or self.repository in {"remote", "sftp", "s3", "rest", "webdav"}
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The places that a fault of a link or a server can name."""
+        return (REPOSITORY, *self.services)
 
     def to_yaml_dict(self) -> dict[str, Any]:
         """The scenario as a YAML author would write it, defaults filled in."""

@@ -24,6 +24,7 @@ ONLY_THE_MODEL_CAN_REFUSE = (
     "ranges whose end lies before their beginning (10..1), and whole numbers written with a point (3.0)",
     "contradictions between keys: two faults alike, 'within' after the deadline, states that cannot follow "
     "one another, an envelope that the outcome contradicts, and so on (backupchaos.model.sense)",
+    "names of services that mean something else already, and places of faults that no service of the file has",
     "anchors, aliases, merge keys, tags, duplicate keys and numbers with leading zeros: they are gone, or mean "
     "something else, before a schema sees the values",
 )
@@ -37,7 +38,8 @@ def scenario_schema() -> dict[str, Any]:
     for name, kind in ((model.__name__, kind) for kind, model in KINDS.items()):
         _fault(definitions[name], kind)
     _exactly_one_condition(definitions["Trigger"])
-    schema["properties"]["faults"]["additionalProperties"] = False
+    for named in ("faults", "services"):
+        schema["properties"][named]["additionalProperties"] = False
     plain = _draft7({**schema, "definitions": definitions})
     return {
         "$schema": DRAFT,

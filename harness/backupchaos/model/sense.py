@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backupchaos.model.scenario import Scenario
+from backupchaos.model.scenario import RESERVED, Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash, given
 from backupchaos.model.sense_expect import EXPECT_RULES
 from backupchaos.model.sense_faults import FAULT_RULES
@@ -17,7 +17,7 @@ from backupchaos.units import format_duration, format_size
 
 def contradictions(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
     """Every contradiction of a valid scenario; ``written`` is the file, to tell given values from defaults."""
-    for rule in (_source, _volumes, _times, _tags, *EXPECT_RULES):
+    for rule in (_source, _services, _volumes, _times, _tags, *EXPECT_RULES):
         yield from rule(scenario, written)
     for name, fault in scenario.faults.items():
         for fault_rule in FAULT_RULES:
@@ -38,6 +38,14 @@ def _source(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
                 f"Remove '{key}' or 'path'.",
                 ("source", "path"),
             )
+
+
+def _services(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
+    for name in scenario.services:
+        if name in RESERVED:
+            message = f"'{name}' cannot name a service: the word means something else already"
+            hint = f"Choose another, such as 'catalog'. Taken: {', '.join(RESERVED)}."
+            yield clash(("services", name), "reserved-name", message, hint, at_key=True)
 
 
 def _volumes(scenario: Scenario, written: Written) -> Iterator[Contradiction]:

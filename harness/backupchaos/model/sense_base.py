@@ -21,9 +21,9 @@ class Contradiction:
     paths: tuple[Path, ...]
 
 
-def clash(path: Path, code: str, message: str, hint: str, *also: Path) -> Contradiction:
-    """A contradiction to be shown at ``path``; it also rests on the places in ``also``."""
-    return Contradiction(Draft(path, code, message, hint), (path, *also))
+def clash(path: Path, code: str, message: str, hint: str, *also: Path, at_key: bool = False) -> Contradiction:
+    """A contradiction to be shown at ``path``, or at its key; it also rests on the places in ``also``."""
+    return Contradiction(Draft(path, code, message, hint, at_key=at_key), (path, *also))
 
 
 def given(written: Written, *path: str) -> bool:

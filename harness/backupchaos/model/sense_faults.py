@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backupchaos.model.faults import FaultSpec
+from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.faults.network import NetworkLatency, NetworkSlow
 from backupchaos.model.positions import Path
 from backupchaos.model.scenario import Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash, given
 from backupchaos.model.triggers import Trigger
+from backupchaos.model.words import choices, shown
 from backupchaos.units import format_duration, format_range
 
 _SILENT = {"network.down", "network.blackhole", "process.pause", "service.kill"}
@@ -48,10 +50,10 @@ def _trigger(scenario: Scenario, name: str, fault: FaultSpec, written: Written) 
         yield clash((*path, "when", "state"), "too-early" if early else "too-late", message, hint)
     for key, trigger in (("when", fault.when), ("until", fault.until)):
         if trigger is not None:
-            yield from _reachable(scenario, (*path, key), trigger)
+            yield from _reachable(scenario, (*path, key), trigger, fault.tier)
 
 
-def _reachable(scenario: Scenario, path: Path, trigger: Trigger) -> Iterator[Contradiction]:
+def _reachable(scenario: Scenario, path: Path, trigger: Trigger, tier: str) -> Iterator[Contradiction]:
     """A condition that this scenario itself rules out."""
     limit, retries = scenario.deadline, scenario.expect.retries
     if trigger.after is not None and trigger.after >= limit:
@@ -67,7 +69,7 @@ def _reachable(scenario: Scenario, path: Path, trigger: Trigger) -> Iterator[Con
         hint = "Raise 'retries', or choose another condition."
         yield clash((*path, key), "never", message, hint, ("expect", "retries"))
     nothing_new = scenario.source.new == 0 and scenario.source.change == 0
-    if nothing_new and (trigger.at is not None or trigger.bytes):
+    if nothing_new and (trigger.at is not None or (trigger.bytes and not tier)):
         message = "the second job has no new data to count: 'source: new' and 'change' are zero"
         also = (("source", "new"), ("source", "change"))
         yield clash(
@@ -106,7 +108,7 @@ def _until(path: Path, fault: FaultSpec, until: Trigger) -> Iterator[Contradicti
             "the job does not run yet then" if until.state == "PENDING" else "every fault ends with the job"
         )
         yield clash((*at, "state"), "ends-first", message, "Leave 'until' out, or use RUNNING or RETRYING.")
-    elif fault.kind in _SILENT and (until.at is not None or until.bytes is not None):
+    elif fault.kind in _SILENT and (until.bytes is not None or (until.at is not None and not fault.tier)):
         message = f"no byte arrives while {fault.kind} lasts, so it would never end"
         yield clash(at, "never", message, "Write 'for: 5s' or 'until: {attempt: 3}' instead.")
     elif _not_later(fault.when, until):
@@ -152,7 +154,13 @@ def _survivable(scenario: Scenario, name: str, fault: FaultSpec, written: Writte
 
 def _place(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
     path: Path = ("faults", name)
-    if (fault.needs_link or fault.needs_service) and scenario.repository == "local":
+    if fault.on_link and fault.on_link not in scenario.links:
+        hint = choices(fault.on_link, scenario.links, "Places")
+        if not scenario.services:
+            hint += " Others are named under 'services:', such as services: {catalog: any}."
+        message = f"{fault.kind}: there is no place {shown(fault.on_link)}"
+        yield clash((*path, fault.kind), "unknown-place", message, hint, ("services",))
+    if fault.on_link == REPOSITORY and scenario.repository == "local":
         part = "link" if fault.needs_link else "server"
         message = f"{fault.kind} needs a {part}, and 'repository: local' has none"
         hint = "Write 'repository: remote', or leave it out."

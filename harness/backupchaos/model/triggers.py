@@ -32,10 +32,11 @@ class Trigger(Model):
         default=None, description="Before the job starts", json_schema_extra={"const": True}
     )
     at: Percent | None = Field(
-        default=None, description="When this share of the job's new data went over the link or onto the disk"
+        default=None, description="When this share of the job's new data has gone to the repository"
     )
     bytes: Size | None = Field(
-        default=None, description="When so many bytes went over the link or onto the disk"
+        default=None,
+        description="When so many bytes have gone over the link that the fault names, else to the repository",
     )
     after: Duration | None = Field(
         default=None, description="So long after the job's start (the last choice)"

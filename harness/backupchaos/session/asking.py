@@ -77,6 +77,8 @@ def _durable(spec: Any, target: Target, work: Workspace) -> str:
     from backupchaos.services.base import Forgetful
     from backupchaos.services.registry import service_for
 
+    if spec.tier:  # a database keeps what it has acknowledged
+        return ""
     service = service_for(work.location.kind)
     forgets = service.forgets if isinstance(service, Forgetful) else ""
     return f"this server is no fair judge, since {forgets}" if forgets else ""

@@ -35,6 +35,10 @@ _OTHERS = (
     "rest",
     "webdav",
     "remote repository",
+    "services",
+    "redis",
+    "postgres",
+    "mariadb",
 )
 
 
@@ -80,7 +84,7 @@ def look(environment: Environment, *, deep: bool = True) -> Here:
 
 
 def needs(scenario: Scenario) -> tuple[str, ...]:
-    """The capabilities that a scenario's faults and repository need, sorted."""
+    """The capabilities that a scenario's faults, repository and other services need, sorted."""
     from backupchaos.faults.registry import mechanisms
 
     words = {need for fault in scenario.faults.values() for need in mechanisms()[fault.kind].needs}
@@ -90,13 +94,15 @@ def needs(scenario: Scenario) -> tuple[str, ...]:
         words.add(scenario.repository)
     elif scenario.needs_remote:
         words.add("remote")
+    words |= {f"service {name}" if kind == "any" else kind for name, kind in scenario.services.items()}
     return tuple(sorted(words))
 
 
 def gap(scenario: Scenario, target: Target, here: Here) -> str:
     """Why this scenario cannot run here with this target; empty if nothing speaks against it."""
-    from backupchaos.engine.choosing import choose_repository
+    from backupchaos.engine.choosing import choose_repository, choose_services, with_needed_services
     from backupchaos.faults.registry import mechanisms
+    from backupchaos.services.databases.registry import database_for
     from backupchaos.services.registry import service_for
     from backupchaos.session.asking import lacks
 
@@ -107,6 +113,9 @@ def gap(scenario: Scenario, target: Target, here: Here) -> str:
         kind = choose_repository(scenario, target)
         if kind != "local":
             service_for(kind).available()
+        scenario = with_needed_services(scenario, target.profile_for(kind))
+        for database in choose_services(scenario, target).values():
+            database_for(database)
         if asked := "; ".join(lacks(scenario, target, kind)):
             return asked
     except MissingCapability as missing:

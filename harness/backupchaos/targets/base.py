@@ -13,6 +13,9 @@ from typing import Any, Literal, Protocol
 from backupchaos.commands import Command, Completed
 
 RepositoryType = Literal["local", "sftp", "s3", "rest", "webdav"]
+DatabaseKind = Literal["redis", "postgres", "mariadb"]
+SCHEMES: Mapping[DatabaseKind, str] = {"redis": "redis", "postgres": "postgresql", "mariadb": "mysql"}
+"""What the URL of a service begins with, as its clients expect it."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,47 @@ class Location:
 
 
 @dataclass(frozen=True)
+class Tier:
+    """Where a service besides the repository is, as the target reaches it, through a link of its own.
+
+    ``database`` is the one that the account may use: a name, and for redis a number.
+    """
+
+    kind: DatabaseKind
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+
+    @property
+    def url(self) -> str:
+        """All of it in one word; the secrets of a run need no quoting."""
+        account = f"{self.user}:{self.password}@{self.host}:{self.port}"
+        return f"{SCHEMES[self.kind]}://{account}/{self.database}"
+
+    def values(self) -> dict[str, str]:
+        """By the words of placeholders and variables: ``host port user password database url``."""
+        parts = {"host": self.host, "port": str(self.port), "user": self.user, "password": self.password}
+        return {**parts, "database": self.database, "url": self.url}
+
+
+TIER_WORDS = ("host", "port", "user", "password", "database", "url")
+"""What ``Tier.values`` has: the words behind the dot in ``{catalog.host}``, in lower case."""
+
+
+def tier_variables(services: Mapping[str, Tier]) -> dict[str, str]:
+    """The variables that tell a job where its services are: ``BACKUPCHAOS_CATALOG_URL`` and so on."""
+    return {
+        f"BACKUPCHAOS_{name.upper()}_{word.upper()}": value
+        for name, tier in services.items()
+        for word, value in tier.values().items()
+    }
+
+
+@dataclass(frozen=True)
 class Workspace:
-    """The directories and the repository of one run, as the target sees them."""
+    """The directories, the repository and the other services of one run, as the target sees them."""
 
     source: str
     location: Location
@@ -48,6 +90,8 @@ class Workspace:
     restore: str
     password: str
     """The repository's encryption password."""
+    services: Mapping[str, Tier] = field(default_factory=dict)
+    """By the scenario's names for them; every job finds them in its environment, too (``tier_variables``)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +110,7 @@ class LogRecord:
     trace_id: str | None = None
     status_code: int | None = None
     structured: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,7 +131,9 @@ class Profile:
     are the things a generated source tree may hold (names of ``backupchaos.trees.generate``).
     ``history`` is false for mirrors, which keep only the newest state. ``retries`` says where
     another attempt of this tool is seen best: its ``log``, or the ``link``. ``states``: ``own`` if
-    ``states()`` asks the job itself, else they are derived.
+    ``states()`` asks the job itself, else they are derived. ``uses`` are the services besides the repository
+    that the tool can work with, each with the kinds that it speaks, the preferred first; none stands for
+    any kind. Those of them in ``needs`` it cannot do without: every scenario gets them.
     """
 
     speaks: tuple[RepositoryType, ...]
@@ -101,6 +148,8 @@ class Profile:
     mtime_granularity_ns: int = 1
     refinements: Mapping[str, Refinement] = field(default_factory=dict)
     """By scenario name."""
+    uses: Mapping[str, tuple[DatabaseKind, ...]] = field(default_factory=dict)
+    needs: frozenset[str] = frozenset()
 
     def outcome(self, returncode: int) -> str:
         """``success``, ``partial`` or ``failure`` for an exit code; signals are failures."""
@@ -171,8 +220,28 @@ class Target(Protocol):
     def parse_states(self, done: Completed) -> list[tuple[str, float]]:
         """(state, Unix time) of the newest job, in order; raises ValueError if not understood."""
 
+    def recorded(self, work: Workspace, service: str) -> Command | None:
+        """Ask a service for the jobs that it has been told of, as directly as possible; or None.
+
+        ``work.services`` leads past the link here.
+        """
+
+    def parse_recorded(self, done: Completed) -> list[tuple[str, str]]:
+        """(name of a job, its state), oldest first; raises ValueError if not understood."""
+
     def parse_log(self, stream: str, line: str) -> LogRecord:
         """Understand one line of output of a job; ``stream`` is ``stdout`` or ``stderr``."""
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    """Lines of a name and a state; the state is put in upper case. Raises ValueError for another line."""
+    found = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, state = line.rpartition(" ")
+        if not name:
+            raise ValueError(f"expected a job and its state, not {line[:200]!r}")
+        found.append((name.strip(), state.upper()))
+    return found
 
 
 class BaseTarget:
@@ -242,6 +311,14 @@ class BaseTarget:
     def parse_states(self, done: Completed) -> list[tuple[str, float]]:
         """The job keeps no states."""
         return []
+
+    def recorded(self, work: Workspace, service: str) -> Command | None:
+        """Nobody knows how to ask."""
+        return None
+
+    def parse_recorded(self, done: Completed) -> list[tuple[str, str]]:
+        """One line a job: its name, and its state as the last word."""
+        return pairs(done.stdout)
 
     def parse_log(self, stream: str, line: str) -> LogRecord:
         """Level by common words; adapters know better."""

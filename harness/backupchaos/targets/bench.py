@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,10 +180,10 @@ def bench(root: Path, kind: RepositoryType, prefer: str | None = None) -> Iterat
         (root / name).mkdir()
 
     def workspace(location: Location) -> Workspace:
-        places: Mapping[str, str] = {
-            name: str(root / name) for name in ("source", "cache", "temp", "state", "restore")
-        }
-        return Workspace(location=location, password=_PASSWORD, **places)
+        source, cache, temp, state, restore = (
+            str(root / name) for name in ("source", "cache", "temp", "state", "restore")
+        )
+        return Workspace(source, location, cache, temp, state, restore, _PASSWORD)
 
     def execute(command: Command) -> Completed:
         return run(command, root)

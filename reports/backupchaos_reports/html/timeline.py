@@ -114,7 +114,7 @@ def _faults(result: RunResult, events: Sequence[Event], line: Timeline) -> list[
     for name, lane in lanes.items():
         fault = stored.get(name)
         lane.spans = _windows(changes.get(name, []), fault, line)
-        lane.proofs += _contacts(lane, events, network=fault is not None and fault.layer == "network")
+        lane.proofs += _contacts(lane, events, link=_link_of(fault))
         lane.words = [word(proof.text, 120) for proof in fault.proof] if fault is not None else []
     if len(lanes) > 2 * LANES:
         line.notices.append(f"{2 * LANES} of {len(lanes)} faults drawn")
@@ -126,13 +126,18 @@ def _rule_of(event: Event, fault: str) -> bool:
     return event.kind == "syscall" and word(event.get("rule")).rpartition(".")[0] == fault
 
 
-def _contacts(lane: FaultLane, events: Sequence[Event], *, network: bool) -> list[Mark]:
-    """Moments at which the job met the fault: refused calls; connections cut or refused while it was on."""
+def _link_of(fault: FaultResult | None) -> str:
+    """The link that a fault of a network acts on; empty for any other fault."""
+    return fault.place if fault is not None and fault.layer == "network" else ""
+
+
+def _contacts(lane: FaultLane, events: Sequence[Event], *, link: str) -> list[Mark]:
+    """Moments at which the job met the fault: refused calls; connections of its link cut or refused while it was on."""
     found = []
     for event in events:
         if _rule_of(event, lane.name):
             found.append(Mark(event.t, f"{word(event.get('call'))}: {word(event.get('action'))}", "proof"))
-        elif network and event.kind == "link":
+        elif link and event.kind == "link" and event.get("link", link) == link:
             hit = event.get("ev") in ("fault_hit", "refused")
             if hit and any(window.start - 0.05 <= event.t <= window.end + 0.05 for window in lane.windows):
                 found.append(Mark(event.t, word(event.get("what") or event.get("ev")), "proof"))
@@ -184,7 +189,15 @@ def _attempts(result: RunResult, line: Timeline) -> dict[str, list[Mark]]:
     sources: dict[str, list[Mark]] = {}
     for source in sorted({retry.source for retry in result.retries}):
         tries = sorted((r for r in result.retries if r.source == source), key=lambda retry: retry.t)
-        marks = [Mark(r.t, f"retry {n}: {word(r.cause, 120)}", "bad") for n, r in enumerate(tries, 1)]
+        several = len({retry.link for retry in result.retries}) > 1
+        marks = [
+            Mark(
+                r.t,
+                f"retry {n}{f' on {word(r.link, 24)}' if several and r.link else ''}: {word(r.cause, 120)}",
+                "bad",
+            )
+            for n, r in enumerate(tries, 1)
+        ]
         if source == "link" and "refused" not in tries[-1].cause:
             marks[-1] = Mark(marks[-1].t, marks[-1].label, final)
         elif job is not None:

@@ -1,4 +1,4 @@
-"""Which kind of repository a scenario gets with a target."""
+"""Which kind of repository a scenario gets with a target, and which other services."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from backupchaos.engine.choosing import choose_repository
-from backupchaos.errors import MissingCapability
+from backupchaos.engine.choosing import choose_repository, choose_services, with_needed_services
+from backupchaos.engine.tiers import check_places
+from backupchaos.errors import MissingCapability, UsageProblem
 from backupchaos.model.scenario import Scenario
 from backupchaos.services import registry
 from backupchaos.services.rclone_serve import RcloneService
@@ -60,3 +61,68 @@ def test_a_missing_program_is_told_later(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(registry, "service_for", missing)
     assert chosen(STRANDING, "remote", "rest") == "rest"
+
+
+def story(**fields: Any) -> Scenario:
+    return Scenario.model_validate({"scenario": "s", "title": "t", **fields}, strict=False)
+
+
+class Using(BaseTarget):
+    name = "user"
+
+    def __init__(self, needs: tuple[str, ...] = (), **uses: tuple[Any, ...]) -> None:
+        self.profile = Profile(
+            speaks=("local", "rest", "sftp"),
+            aspects=frozenset(),
+            features=frozenset(),
+            uses=uses,
+            needs=frozenset(needs),
+        )
+
+
+def services(wanted: dict[str, str], **uses: tuple[Any, ...]) -> dict[str, str]:
+    return dict(choose_services(story(services=wanted), Using(**uses)))  # type: ignore[arg-type]
+
+
+def test_any_service_is_the_one_that_the_target_prefers() -> None:
+    assert services({"catalog": "any"}, catalog=("postgres", "redis")) == {"catalog": "postgres"}
+    assert services({"catalog": "any"}, catalog=()) == {"catalog": "redis"}
+    assert services({"catalog": "mariadb"}, catalog=()) == {"catalog": "mariadb"}
+    assert services({}, catalog=("redis",)) == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "uses", "words"),
+    [
+        ({"catalog": "any"}, {}, "target user uses no service catalog$"),
+        ({"auth": "any"}, {"catalog": ()}, "target user uses no service auth; it uses catalog"),
+        ({"catalog": "mariadb"}, {"catalog": ("redis",)}, "speaks redis with its catalog, not mariadb"),
+    ],
+)
+def test_what_the_target_does_not_use_is_not_covered(wanted: Any, uses: Any, words: str) -> None:
+    with pytest.raises(MissingCapability, match=words):
+        services(wanted, **uses)
+
+
+def test_what_a_target_cannot_do_without_is_there_in_every_scenario() -> None:
+    target = Using(("catalog",), catalog=("postgres",))
+    plain = with_needed_services(story(), target.profile)
+    assert choose_services(plain, target) == {"catalog": "postgres"}  # type: ignore[arg-type]
+    named = story(services={"catalog": "redis"})
+    assert with_needed_services(named, target.profile) is named
+
+
+def test_a_fault_of_a_service_leaves_the_repository_local() -> None:
+    faults = {"faults": {"f": {"network.half_open": "catalog", "when": {"at": 0.5}}}}
+    scenario = story(services={"catalog": "redis"}, **faults)
+    assert choose_repository(scenario, Using(catalog=())) == "local"  # type: ignore[arg-type]
+    assert (scenario.needs_link, scenario.needs_remote) == (False, False)
+    assert choose_repository(scenario, Speaking("rest")) == "rest"  # type: ignore[arg-type]
+
+
+def test_a_scenario_made_in_python_hears_of_wrong_places_too() -> None:
+    check_places(story(services={"catalog": "redis"}, faults={"f": {"network.down": "catalog"}}))
+    with pytest.raises(UsageProblem, match=r"fault f: network\.down: there is no place 'catalgo'.*'catalog'"):
+        check_places(story(services={"catalog": "redis"}, faults={"f": {"network.down": "catalgo"}}))
+    with pytest.raises(UsageProblem, match="'source' means something else already"):
+        check_places(story(services={"source": "redis"}))

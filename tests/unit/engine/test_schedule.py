@@ -90,6 +90,28 @@ def test_the_next_threshold_is_the_smallest_not_yet_reached() -> None:
     assert schedule.threshold(Facts(bytes=900)) == 950
 
 
+def test_bytes_are_those_of_the_link_that_the_fault_names() -> None:
+    tier = NetworkDown(place="catalog", when=Trigger(bytes=100), until=Trigger(bytes=150))
+    schedule = Schedule({"a": tier, "b": down(Trigger(bytes=300))}, 1000)
+    assert (schedule.threshold(Facts()), schedule.threshold(Facts(), "catalog")) == (300, 100)
+    assert schedule.threshold(Facts(), "auth") is None
+    assert schedule.step(Facts(started=True, bytes=299, tiers={"catalog": 99, "auth": 500})) == []
+    seen = Facts(started=True, bytes=299, tiers={"catalog": 100})
+    assert schedule.step(seen) == [Action("apply", "a")]
+    assert schedule.threshold(seen, "catalog") == 150
+    assert schedule.step(Facts(started=True, bytes=300, tiers={"catalog": 149})) == [Action("apply", "b")]
+
+
+def test_a_share_is_of_what_goes_to_the_repository_whatever_the_fault_acts_on() -> None:
+    schedule = Schedule({"a": NetworkDown(place="catalog", when=Trigger(at=0.5))}, 1000)
+    assert (schedule.threshold(Facts()), schedule.threshold(Facts(), "catalog")) == (500, None)
+    assert schedule.step(Facts(started=True, tiers={"catalog": 5000})) == []
+    assert schedule.step(Facts(started=True, bytes=500)) == [Action("apply", "a")]
+    assert schedule.by_bytes()
+    only_tier = Schedule({"a": NetworkDown(place="catalog", when=Trigger(bytes=5))}, 1000)
+    assert not only_tier.by_bytes()
+
+
 moments = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2000)), min_size=1, max_size=30)
 
 

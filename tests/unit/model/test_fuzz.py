@@ -94,6 +94,7 @@ TOP = [
     "envelope",
     "tags",
     "source",
+    "services",
     "volumes",
     "faults",
     "expect",

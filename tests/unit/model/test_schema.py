@@ -96,6 +96,10 @@ INVALID: list[dict[str, Any]] = [
     {**HEAD, "source": {"size": "16"}},
     {**HEAD, "source": {"change": "101%"}},
     {**HEAD, "source": {"path": "docs"}},
+    {**HEAD, "services": "redis"},
+    {**HEAD, "services": {"catalog": "oracle"}},
+    {**HEAD, "services": {"Catalog": "redis"}},
+    {**HEAD, "faults": {"a": {"network.down": "Cat-Log"}}},
     {**HEAD, "deadline": 30},
     {**HEAD, "deadline": "30"},
     {**HEAD, "recover": {"unlock": "yes"}},
@@ -145,6 +149,8 @@ ONLY_THE_MODEL = [
     "tags: [a, a]",
     "source: {files: 010}",
     "source: &a {files: 3}",
+    "services: {source: redis}",
+    "faults: {a: {network.down: catalog}}",
 ]
 
 
@@ -160,7 +166,7 @@ WORDS = [
     None, True, 0, 1, -1, 3, 10**12, "", " ", "x", "X", "5s", "0s", "16MiB", "1.5KiB", "50%", "100%", "101%", "1..", "1..3",
     "512KiB/s", "start", "repository", "source", "target", "cache", "success", "RUNNING", "error", "/etc",
     [], {}, ["x"], ["success"], ["RUNNING"], {"at": "50%"}, {"after": "1s", "at": "5%"}, {"disk.full": "cache"},
-    {"a": {"network.down": "repository"}}, [{"matches": "a"}], {"clean": "why"}, {"x": "5s"}, "5s ", "1m 30s", "7 B",
+    {"a": {"network.down": "repository"}}, {"catalog": "redis"}, "any", [{"matches": "a"}], {"clean": "why"}, {"x": "5s"}, "5s ", "1m 30s", "7 B",
 ]  # fmt: skip
 KEYS = [
     "for",
@@ -174,6 +180,7 @@ KEYS = [
     "log",
     "retries",
     "scenario",
+    "services",
     "title",
     *KINDS,
 ]

@@ -43,6 +43,19 @@ FINE = {
     "all files": "source: {files: 3}\nfaults: {a: {file.locked: source, files: 3}}",
     "many repository files": "source: {files: 3}\nfaults: {a: {repository.delete: repository, files: 9}}",
     "waived, rest expected": "waive: {clean: why, bounded: why}\nexpect: {within: 10s, restore: loud}",
+    "a fault of a service leaves the repository where it is": (
+        "repository: local\nservices: {catalog: redis}\nfaults: {a: {network.down: catalog}}"
+    ),
+    "the same fault on two links": (
+        "services: {catalog: any}\nfaults: {a: {network.down: catalog}, b: {network.down: repository}}"
+    ),
+    "down until the repository has more": (
+        "services: {catalog: any}\nfaults: {a: {network.down: catalog, until: {at: 80%}}}"
+    ),
+    "bytes of a service need no new data": (
+        "source: {new: 0B, change: 0%}\nservices: {catalog: any}\n"
+        "faults: {a: {network.reset: catalog, when: {bytes: 100B}}}"
+    ),
     "literal brace": "expect: {log: [{matches: '\\{path}'}]}",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from backupchaos.commands import Command
 from backupchaos.model.scenario import Scenario
 from backupchaos.session.asking import lacks
+from backupchaos.session.capabilities import Here, gap, needs
 from backupchaos.targets.base import BaseTarget, Profile, RepositoryType, Workspace
 
 YES = Command(("true",))
@@ -90,3 +92,27 @@ def test_commands_under_the_fault() -> None:
     full = {"disk.full": "repository", "when": {"at": 0.5}}
     assert told(Poor(), full, expect=expect) == ["under_fault: target poor has no prune command"]
     assert told(Rich(), full, expect=expect) == []
+
+
+def test_a_kill_of_another_service_asks_nothing_of_the_repository() -> None:
+    kill = {"service.kill": "catalog", "for": 1.0}
+    assert told(Poor(), kill, services={"catalog": "redis"}) == []
+
+
+def test_what_services_a_scenario_needs_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def story(kind: str) -> Scenario:
+        return Scenario.model_validate(
+            {"scenario": "s", "title": "t", "services": {"catalog": kind}}, strict=False
+        )
+
+    class Using(Rich):
+        profile = Profile(
+            speaks=("local",), aspects=frozenset(), features=frozenset(), uses={"catalog": ("mariadb",)}
+        )
+
+    assert needs(story("any")) == ("service catalog",)
+    assert needs(story("mariadb")) == ("mariadb",)
+    here = Here("local", frozenset())
+    assert gap(story("any"), Rich(), here) == "services: target rich uses no service catalog"  # type: ignore[arg-type]
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    assert "apt install mariadb-server-core" in gap(story("any"), Using(), here)  # type: ignore[arg-type]

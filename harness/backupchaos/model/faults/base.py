@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,15 @@ from backupchaos.units import Duration
 
 Signal = Literal["KILL", "TERM", "INT", "HUP", "STOP"]
 Pick = Literal["random", "largest", "newest", "oldest"]
+REPOSITORY = "repository"
+"""The place of a link that every remote repository has; the others are named by the scenario's ``services``."""
+LinkPlace = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9_]*$", max_length=40, json_schema_extra={"examples": [REPOSITORY, "catalog"]}
+    ),
+]
+"""``repository`` or a service of the scenario; which ones there are only the whole scenario knows (``sense``)."""
 
 
 class FaultSpec(Model):
@@ -27,9 +36,9 @@ class FaultSpec(Model):
     needs_progress: ClassVar[bool] = False
     """At the start there is nothing yet that it could hit: a process, a connection."""
     needs_link: ClassVar[bool] = False
-    """It acts on the link to the repository, so that the repository must be remote."""
+    """It acts on a link; where that is the repository's, the repository must be remote."""
     needs_service: ClassVar[bool] = False
-    """It acts on the server of the repository, so that the repository must be remote."""
+    """It acts on a server; where that is the repository's, the repository must be remote."""
     strands: ClassVar[bool] = False
     """A connection that its client has given up may live on at the server, and end much later."""
     outlasts: ClassVar[bool] = False
@@ -76,6 +85,16 @@ class FaultSpec(Model):
         if self.every <= (self.for_ or 0.0):
             message = "'every' counts from start to start and must be longer than 'for'"
             raise Mistake(message, code="overlap", hint="Raise 'every', or shorten 'for'.", key="every")
+
+    @property
+    def on_link(self) -> str:
+        """The link or server that it acts on: ``repository`` or a service of the scenario; empty if on none."""
+        return str(getattr(self, "place", "")) if self.needs_link or self.needs_service else ""
+
+    @property
+    def tier(self) -> str:
+        """The service, other than the repository's, that it acts on; empty if on none."""
+        return "" if self.on_link == REPOSITORY else self.on_link
 
     @property
     def picks_source(self) -> bool:

@@ -1,4 +1,4 @@
-"""Faults of the link to the repository, and of the name that leads there."""
+"""Faults of a link, to the repository or to another service of the scenario, and of the name that leads there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from backupchaos.model.faults.base import FaultSpec
+from backupchaos.model.faults.base import FaultSpec, LinkPlace
 from backupchaos.model.words import Mistake
 from backupchaos.units import Duration, Percent, Rate, Size
 
@@ -39,7 +39,7 @@ class NetworkDown(_OnLink):
     """The link is gone: live connections are cut, new ones are refused (or reset)."""
 
     kind = "network.down"
-    place: Literal["repository"] = Field(alias="network.down", description="Where")
+    place: LinkPlace = Field(alias="network.down", description="Where")
     mode: Literal["refused", "reset"] = Field(default="refused", description="How new connections fail")
 
 
@@ -48,7 +48,7 @@ class NetworkBlackhole(_OnLink):
 
     kind = "network.blackhole"
     strands = True
-    place: Literal["repository"] = Field(alias="network.blackhole", description="Where")
+    place: LinkPlace = Field(alias="network.blackhole", description="Where")
 
 
 class NetworkReset(_OnLink):
@@ -57,14 +57,14 @@ class NetworkReset(_OnLink):
     kind = "network.reset"
     instant = True
     needs_progress = True
-    place: Literal["repository"] = Field(alias="network.reset", description="Where")
+    place: LinkPlace = Field(alias="network.reset", description="Where")
 
 
 class NetworkSlow(_OnLink):
     """The link carries no more than a rate, in each direction and per connection."""
 
     kind = "network.slow"
-    place: Literal["repository"] = Field(alias="network.slow", description="Where")
+    place: LinkPlace = Field(alias="network.slow", description="Where")
     rate: Rate = Field(description="Bytes per second")
 
 
@@ -72,7 +72,7 @@ class NetworkLatency(_OnLink):
     """Every byte arrives later; jitter varies the delay."""
 
     kind = "network.latency"
-    place: Literal["repository"] = Field(alias="network.latency", description="Where")
+    place: LinkPlace = Field(alias="network.latency", description="Where")
     delay: Duration = Field(description="How much later each byte arrives")
     jitter: Duration = Field(default=0.0, description="The delay varies by so much either way")
 
@@ -81,7 +81,7 @@ class NetworkCutAfter(_OnLink):
     """Every connection is cut when it has sent so many bytes."""
 
     kind = "network.cut_after"
-    place: Literal["repository"] = Field(alias="network.cut_after", description="Where")
+    place: LinkPlace = Field(alias="network.cut_after", description="Where")
     size: Size = Field(ge=1, description="How much each connection may send")
     connections: int | None = Field(
         default=None, ge=1, le=1_000_000, description="How many connections are cut so; all if left out"
@@ -92,7 +92,7 @@ class NetworkFlap(_OnLink):
     """The link comes and goes by turns."""
 
     kind = "network.flap"
-    place: Literal["repository"] = Field(alias="network.flap", description="Where")
+    place: LinkPlace = Field(alias="network.flap", description="Where")
     down: Lasting = Field(default=0.5, description="How long it is away each time, and first of all")
     up: Lasting = Field(default=0.5, description="How long it works in between")
 
@@ -102,7 +102,7 @@ class NetworkLoss(_OnLink):
 
     kind = "network.loss"
     strands = True
-    place: Literal["repository"] = Field(alias="network.loss", description="Where")
+    place: LinkPlace = Field(alias="network.loss", description="Where")
     share: Share = Field(default=0.05, description="Which share of the packets, from either side")
 
 
@@ -112,43 +112,43 @@ class NetworkHalfOpen(_OnLink):
     kind = "network.half_open"
     strands = True
     needs_progress = True
-    place: Literal["repository"] = Field(alias="network.half_open", description="Where")
+    place: LinkPlace = Field(alias="network.half_open", description="Where")
 
 
 class NetworkSlice(_OnLink):
     """Data arrive in small pieces with pauses in between."""
 
     kind = "network.slice"
-    place: Literal["repository"] = Field(alias="network.slice", description="Where")
+    place: LinkPlace = Field(alias="network.slice", description="Where")
     size: Size = Field(default=512, ge=1, description="How large the pieces are on average")
     delay: Duration = Field(default=0.001, description="The pause between pieces")
 
 
 class NetworkCorrupt(_OnLink):
-    """Bytes to the repository change on their way, unseen by TCP, and not the first 4 KiB of a connection."""
+    """Bytes to the server change on their way, unseen by TCP, and not the first 4 KiB of a connection."""
 
     kind = "network.corrupt"
-    place: Literal["repository"] = Field(alias="network.corrupt", description="Where")
+    place: LinkPlace = Field(alias="network.corrupt", description="Where")
     bits: int = Field(
         default=1, ge=1, le=1000, description="How many bits of each connection flip, some 32 KiB apart"
     )
 
 
 class DnsFailure(_OnLink):
-    """The repository's name cannot be resolved."""
+    """The server's name cannot be resolved."""
 
     kind = "dns.failure"
-    place: Literal["repository"] = Field(alias="dns.failure", description="Where")
+    place: LinkPlace = Field(alias="dns.failure", description="Where")
     mode: Literal["unknown", "failing", "silent"] = Field(
         default="failing", description="The answer: no such name, server failure, or none at all"
     )
 
 
 class DnsSlow(_OnLink):
-    """The repository's name is resolved late."""
+    """The server's name is resolved late."""
 
     kind = "dns.slow"
-    place: Literal["repository"] = Field(alias="dns.slow", description="Where")
+    place: LinkPlace = Field(alias="dns.slow", description="Where")
     delay: Lasting = Field(default=1.0, description="How much later each answer comes")
 
 

@@ -1,4 +1,4 @@
-"""Faults of the server behind the link."""
+"""Faults of a server behind a link: the repository's, or another service of the scenario."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from backupchaos.model.faults.base import FaultSpec
+from backupchaos.model.faults.base import FaultSpec, LinkPlace
 from backupchaos.units import Duration, Percent
 
 
@@ -16,14 +16,14 @@ class _OnService(FaultSpec):
 
 
 class OnRequests(_OnService):
-    """What a server does with single requests: it, or a gate in front of it, must be told to."""
+    """What the repository's server does with single requests: it, or a gate in front of it, must be told to."""
 
 
 class ServiceKill(_OnService):
     """The server dies; it is started again, with its data and keys, when the fault ends."""
 
     kind = "service.kill"
-    place: Literal["repository"] = Field(alias="service.kill", description="Where")
+    place: LinkPlace = Field(alias="service.kill", description="Where")
     signal: Literal["KILL", "TERM"] = Field(default="KILL", description="Which signal")
 
 
@@ -33,7 +33,7 @@ class ServiceRestart(_OnService):
     kind = "service.restart"
     instant = True
     needs_progress = True
-    place: Literal["repository"] = Field(alias="service.restart", description="Where")
+    place: LinkPlace = Field(alias="service.restart", description="Where")
 
 
 class ServiceErrors(OnRequests):
