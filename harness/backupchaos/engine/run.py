@@ -10,7 +10,7 @@ from pathlib import Path
 from backupchaos.engine import guard
 from backupchaos.engine.assemble import assemble
 from backupchaos.engine.attempt import Attempt
-from backupchaos.engine.choosing import choose_repository
+from backupchaos.engine.choosing import choose_repository, make_sure_of
 from backupchaos.engine.options import RunOptions
 from backupchaos.engine.refine import refined
 from backupchaos.history import Event, History
@@ -82,7 +82,7 @@ def run_scenario(scenario: Scenario, target: Target, options: RunOptions) -> Run
     The sandbox is gone when this returns, however it returns.
     """
     guard.check(scenario, options.allow, "allow")
-    target.available()
+    make_sure_of(target, options.environment)
     profile = target.profile_for(choose_repository(scenario, target))
     scenario, notes = refined(scenario, profile)
     run_id = _run_id(scenario, target)
