@@ -167,7 +167,8 @@ class _Making:
         image = _FIXED.get(name) or sandbox.images.get(TARGET if name == BARE else name) or PYTHON_IMAGE
         images.need(self._client, image, self.pull)
         places = _VOLUMES[name]
-        shared = str(sandbox.member(SERVICE).wrapped.id) if name in (LINK, TOXIPROXY) else ""
+        shared = "" if name in (KEEPER, TARGET) else str(sandbox.member(TARGET).wrapped.id)
+        mounts = name not in (LINK, TOXIPROXY)
         plan = Plan(
             name=name,
             image=image,
@@ -178,9 +179,9 @@ class _Making:
             paths=self.paths,
             network="none" if name == KEEPER else self._network.name,
             network_of=shared,
-            capabilities=_RUNS if shared else _MOUNTS,
-            security=() if shared else self._security,
-            mounts=not shared,
+            capabilities=_MOUNTS if mounts else _RUNS,
+            security=self._security if mounts else (),
+            mounts=mounts,
             read_only=name in (TARGET, BARE),
             binds=[*self._packages[1:], *self._binds] if name != KEEPER else (),
             empty=[place for place in Place if place not in places and place is not Place.RESTORE],

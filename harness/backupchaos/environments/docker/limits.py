@@ -8,7 +8,7 @@ from typing import Any
 from backupchaos.environments.base import Controller
 from backupchaos.environments.local.cgroups import PERIOD
 
-NO_LIMIT = 1 << 62
+NO_LIMIT = 1 << 60
 """Bytes. The engine takes "no limit" back for processors and processes, but for memory it wants a number."""
 
 
@@ -37,7 +37,7 @@ class ContainerGroup:
         if self._controller == "pids":
             self._update(PidsLimit=-1 if number is None else number)
         elif number is None:
-            self._update(Memory=NO_LIMIT, MemorySwap=-1)
+            self._update(Memory=NO_LIMIT, MemorySwap=NO_LIMIT)
         else:
             self._update(Memory=number, MemorySwap=number)  # what does not fit must not go to the swap either
 

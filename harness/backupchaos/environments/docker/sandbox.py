@@ -20,8 +20,8 @@ from backupchaos.errors import HarnessBroken, MissingCapability
 
 KEEPER, TARGET, BARE, SERVICE, LINK, TOXIPROXY = "keeper", "target", "bare", "service", "link", "toxiproxy"
 _MEMBER_OF: dict[str, str] = {"target": TARGET, "tool": TARGET, "service": SERVICE, "link": LINK}
-_IN_NETWORK = {"network_stats", "free_port"}
-"""Operations that look at the network, which is the service's."""
+_IN_TARGET = {"network_stats", "free_port", "look_up", "ask_name"}
+"""Operations that look at the network, as the target has it."""
 _SHIFT = 24
 """Pids of different containers are told apart by the number of the container, above these bits."""
 
@@ -67,7 +67,7 @@ class DockerSandbox(ContainerMounts):
         self._members: dict[str, Member] = {}
         self._numbers: dict[str, int] = {}
         self._groups: dict[str, ContainerGroup] = {}
-        self._concealed = False
+        self._concealed = self._named = False
         self._armed: dict[str, bool] = {}
         self._epoll = select.epoll()
         self._closed = False
@@ -90,6 +90,8 @@ class DockerSandbox(ContainerMounts):
             for rule, armed in self._armed.items():
                 made.arm(rule, armed)
             self.caught_up(made)
+            if self._named and name == BARE:
+                made.call("use_own_names")
         return self._members[name]
 
     def use_image_for(self, role: Role, image: str) -> None:
@@ -105,8 +107,8 @@ class DockerSandbox(ContainerMounts):
         return [member for member in self._members.values() if place in member.plan.volumes]
 
     def front(self) -> tuple[str, str]:
-        """The link shares the network of the service, which the target reaches by its address."""
-        return "0.0.0.0", self.member(SERVICE).address
+        """Target, link and service have one loopback: the kernel counts there what the link cannot see."""
+        return "127.0.0.1", "127.0.0.1"
 
     def _outer(self, name: str, pid: int) -> int:
         return self._numbers[name] << _SHIFT | pid
@@ -198,12 +200,12 @@ class DockerSandbox(ContainerMounts):
         return self._groups[controller]
 
     def connect(self, port: int, host: str = "127.0.0.1", timeout: float | None = 10.0) -> socket.socket:
-        """A TCP connection from within the service's container."""
-        return self.member(SERVICE).connect(port, host, timeout)
+        """A TCP connection inside the sandbox's network."""
+        return self.member(TARGET).connect(port, host, timeout)
 
     def open_socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
-        """A socket of the service's network."""
-        return self.member(SERVICE).open_socket(family, kind)
+        """A socket of the sandbox's network."""
+        return self.member(TARGET).open_socket(family, kind)
 
     # -- volumes and calls ---------------------------------------------------------------------
 
@@ -237,9 +239,10 @@ class DockerSandbox(ContainerMounts):
 
     def call(self, operation: str, /, *, fds: Sequence[int] = (), **arguments: Any) -> Any:
         """Run an operation: on files in the keeper, on a process or the network where that is."""
-        if operation in _IN_NETWORK:
-            return self.member(SERVICE).call(operation, fds=fds, **arguments)
-        if operation.startswith("probe_"):
+        if operation == "use_own_names":
+            self._named = True
+            return self.member(TARGET).call(operation)
+        if operation in _IN_TARGET or operation.startswith("probe_"):
             return self.member(TARGET).call(operation, fds=fds, **arguments)
         if "pid" in arguments:
             member, arguments["pid"] = self._inner(arguments["pid"])
