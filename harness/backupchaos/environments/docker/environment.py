@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 _MOUNTS = ("SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH")
 """Of the agents, which mount and supervise; whatever they start is started without (``local.launch``)."""
-_RUNS = ("SYS_PTRACE",)
-"""To read the memory of stopped calls, where Yama lets nobody else."""
+_LOSES = ("SYS_PTRACE", "NET_ADMIN")
+"""Of the link: some kernels let nobody else have the filter on a socket that loses packets."""
 _VOLUMES: dict[str, tuple[Place, ...]] = {
     KEEPER: tuple(Place),
     TARGET: tuple(Place),
@@ -179,7 +179,7 @@ class _Making:
             paths=self.paths,
             network="none" if name == KEEPER else self._network.name,
             network_of=shared,
-            capabilities=_MOUNTS if mounts else _RUNS,
+            capabilities=_MOUNTS if mounts else _LOSES,
             security=self._security if mounts else (),
             mounts=mounts,
             read_only=name in (TARGET, BARE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backupchaos.environments.docker.names import AGENT_IMAGE, LABEL, OWNER, RUNTIME, owner
@@ -35,6 +36,11 @@ def filled(client: DockerClient) -> str:
 
 
 def _fill(client: DockerClient, name: str) -> None:
+    from docker.errors import APIError
+
+    for older in client.volumes.list(filters={"label": f"{LABEL}=runtime"}):
+        with suppress(APIError):  # in use by another version of this package
+            older.remove()
     client.volumes.create(name, labels={LABEL: "runtime"})
     marks = {LABEL: "filling", OWNER: owner()}
     where = {name: {"bind": RUNTIME, "mode": "ro"}}

@@ -96,7 +96,10 @@ class DockerSandbox(ContainerMounts):
 
     def use_image_for(self, role: Role, image: str) -> None:
         """See ``InContainers``."""
-        self.images[_MEMBER_OF[role]] = image
+        name = _MEMBER_OF[role]
+        if name in self._members and image != self.images.get(name, ""):
+            raise HarnessBroken(f"the {name}'s container was made before its image was chosen")
+        self.images[name] = image
 
     def has_program(self, name: str) -> bool:
         """See ``InContainers``; asked for the programs that the harness itself wants beside a service."""
@@ -242,7 +245,7 @@ class DockerSandbox(ContainerMounts):
         if operation == "use_own_names":
             self._named = True
             return self.member(TARGET).call(operation)
-        if operation in _IN_TARGET or operation.startswith("probe_"):
+        if operation in _IN_TARGET:
             return self.member(TARGET).call(operation, fds=fds, **arguments)
         if "pid" in arguments:
             member, arguments["pid"] = self._inner(arguments["pid"])
