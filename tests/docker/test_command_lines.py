@@ -35,9 +35,6 @@ def pytest_run(top: Path, *words: str, **env: str) -> tuple[int, str]:
     """pytest with nothing but the scenario ``normal`` in containers."""
     command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider"]
     command += ["--backup-scenario=normal", "--backup-env=docker", *words]
-    (top / "test_job.py").write_text(
-        "def test_job(testexecbackupjob):\n    assert testexecbackupjob().ok\n", "utf-8"
-    )
     done = subprocess.run(
         command, cwd=top, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
     )

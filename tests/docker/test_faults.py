@@ -19,7 +19,6 @@ pytestmark = pytest.mark.needs("docker")
 __all__ = ["echo_service"]
 KINDS_HERE = (
     "network.down",
-    "network.blackhole",
     "network.loss",
     "dns.failure",
     "disk.full",
@@ -28,7 +27,6 @@ KINDS_HERE = (
     "file.locked",
     "permission.denied",
     "process.kill",
-    "process.pause",
     "process.oom",
     "process.pids",
     "process.cpu",

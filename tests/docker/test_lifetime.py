@@ -14,8 +14,8 @@ from tests.docker.daemon import Daemon, Environment
 from tests.survivors import wait_until
 
 pytestmark = pytest.mark.needs("docker")
-TRIALS = 20
-LONGEST = 4.0
+INSTANTS, AT_ONCE = 20, 5
+LONGEST = 6.0
 """Seconds after the first container: prepare, control job, and what follows on a quick machine."""
 SCENARIO = """\
 scenario: doomed
@@ -52,23 +52,31 @@ def cleanup(top: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("turn", range(TRIALS))
+@pytest.mark.parametrize("turn", range(INSTANTS // AT_ONCE))
 def test_nothing_is_left(
     turn: int, tmp_path: Path, daemon: Daemon, containers: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    doomed = start(tmp_path)
+    chance = random.Random(turn)
+    doomed = [start(tmp_path) for _ in range(AT_ONCE)]
     try:
-        assert wait_until(lambda: daemon.containers(doomed.pid) or doomed.poll() is not None, 60)
-        assert doomed.poll() is None
-        time.sleep(random.Random(turn).uniform(0, LONGEST))  # the instant itself, not a guess
-        assert daemon.left(doomed.pid), "nothing was up: the test kills thin air"
+        for one in doomed:
+            assert wait_until(lambda one=one: daemon.containers(one.pid) or one.poll() is not None, 60)  # type: ignore[misc]
+        before = 0.0
+        for one, instant in zip(doomed, sorted(chance.uniform(0, LONGEST) for _ in doomed), strict=True):
+            time.sleep(instant - before)  # the instant itself, not a guess
+            before = instant
+            assert daemon.left(one.pid), "nothing was up: the test kills thin air"
+            one.kill()
     finally:
-        doomed.kill()
-        doomed.wait()
-    assert wait_until(lambda: all_stopped(daemon, doomed.pid), 30), "a container outlives its harness"
+        for one in doomed:
+            one.kill()
+            one.wait()
+    assert wait_until(lambda: all(all_stopped(daemon, one.pid) for one in doomed), 30), (
+        "one outlives its harness"
+    )
     if turn % 2:
         cleanup(tmp_path)
     else:
         containers.sandbox({}).close()
-    assert daemon.left(doomed.pid) == []
+    assert [left for one in doomed for left in daemon.left(one.pid)] == []
