@@ -27,6 +27,8 @@ def missing(capability: str) -> str:
     if capability.startswith("python:"):
         name = capability.removeprefix("python:")
         return "" if importlib.util.find_spec(name) else f"the package {name} is not installed"
+    if capability == "docker":
+        return _docker()
     if capability == "rclone":
         return _rclone()
     if capability in ("redis", "postgres", "mariadb"):
@@ -42,6 +44,28 @@ def _probed(name: str) -> str:
     if not u.find_spec("backupchaos.environments.local.probes"):
         return ""
     return LocalEnvironment().probe().get(name, "not probed")
+
+
+def _docker() -> str:
+    """A daemon of this machine answers, and has what ``docker/build`` makes."""
+    if not importlib.util.find_spec("docker"):
+        return "the package docker is not installed"
+    from backupchaos.engine.choosing import image_of
+    from backupchaos.environments.docker import engine, images, names
+    from backupchaos.errors import MissingCapability
+    from backupchaos.targets.registry import resolve_target
+
+    wanted = [names.AGENT_IMAGE, names.PYTHON_IMAGE, names.TOXIPROXY_IMAGE]
+    wanted += [image_of(resolve_target(name)) for name in ("restic", "rclone", "borg")]
+    try:
+        client = engine.connect()
+    except MissingCapability as error:
+        return str(error)
+    try:
+        lacking = [image for image in wanted if not images.present(client, image)]
+    finally:
+        client.close()
+    return f"images are missing: {', '.join(lacking)}; docker/build makes them" if lacking else ""
 
 
 def _rclone() -> str:

@@ -61,6 +61,22 @@ def _target(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _env(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env", choices=("auto", "local", "docker"), default="auto", help="where the runs happen"
+    )
+    parser.add_argument(
+        "--pull",
+        choices=("never", "missing"),
+        help="with --env=docker: whether images that are not here may be pulled (default: never, or BACKUPCHAOS_PULL)",
+    )
+    parser.add_argument(
+        "--allow-remote-docker",
+        action="store_true",
+        help="with --env=docker: take a daemon that is reached over a network; faults strike the machine it is on",
+    )
+
+
 def _list(command: Make) -> None:
     parser = command(
         "list",
@@ -114,9 +130,7 @@ def _run(command: Make) -> None:
     parser.add_argument(
         "--seed", type=natural, metavar="N", help="seed of data and faults (default: a new one, shown)"
     )
-    parser.add_argument(
-        "--env", choices=("auto", "local", "docker"), default="auto", help="where the runs happen"
-    )
+    _env(parser)
     parser.add_argument(
         "--repository",
         metavar="KIND",
@@ -182,10 +196,11 @@ def _doctor(command: Make) -> None:
         "doctor",
         "doctor",
         "try everything that scenarios need on this machine, and say what to install",
-        "doctor\ndoctor --target restic\ndoctor --json",
+        "doctor\ndoctor --target restic\ndoctor --env docker\ndoctor --json",
     )
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     _target(parser)
+    _env(parser)
 
 
 def _cleanup(command: Make) -> None:

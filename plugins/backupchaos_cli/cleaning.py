@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,10 @@ def _containers(dry: bool, *, everything: bool) -> Iterator[str]:
     from docker.errors import DockerException
 
     try:
+        for folder in engine.dead_folders():
+            if not dry:
+                shutil.rmtree(folder, ignore_errors=True)
+            yield f"removed the folder {folder}"
         for kind, name, owner, remove in list(engine.ours(client)):
             if names.is_dead(owner) or (everything and not owner):
                 yield f"removed the {kind} {name}" if dry else _removed(kind, name, remove)

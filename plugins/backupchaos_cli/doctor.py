@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 import backupchaos_scenarios
+from backupchaos.engine.choosing import make_sure_of
 from backupchaos.environments.base import Environment
 from backupchaos.errors import BackupChaosError
 from backupchaos.session.capabilities import Here, gap, look
@@ -25,7 +26,7 @@ _WIDTH = 58
 def main(options: argparse.Namespace) -> int:
     """Findings by group, each kind of fault, and how much of the catalogue can run; 0 if any of it can."""
     target = resolve_target(options.target)
-    environment = make_environment("auto")
+    environment = make_environment(options.env, pull=options.pull, remote_docker=options.allow_remote_docker)
     here = look(environment)
     findings = [
         *facts.machine(here),
@@ -62,7 +63,7 @@ def _faults(environment: Environment, target: Target, here: Here) -> list[Tried]
 
     if not here.problem:
         try:
-            target.available()
+            make_sure_of(target, environment)
             return every_fault(environment, target)
         except BackupChaosError as problem:
             reason = str(problem)

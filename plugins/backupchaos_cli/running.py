@@ -39,6 +39,8 @@ def main(options: argparse.Namespace) -> int:
         link=options.link,
         require=frozenset(options.require),
         allow=guard.check_words(options.allow, "--allow"),
+        pull=options.pull,
+        remote_docker=options.allow_remote_docker,
     )
     _check_words(options.require)
     orders = list(_orders(options, selected, target, seed))

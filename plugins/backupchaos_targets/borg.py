@@ -9,7 +9,7 @@ from backupchaos.commands import Command, Completed
 from backupchaos.targets.base import BaseTarget, LogRecord, Profile, Refinement, Workspace
 from backupchaos.targets.dump import dump
 from backupchaos_targets.parsing import json_document, json_object, level_of, plain_record, text_of
-from backupchaos_targets.programs import need_program, program_path
+from backupchaos_targets.programs import need_program, program, program_path
 
 _HINT = "apt install borgbackup, or see borgbackup.org"
 _ASPECTS = "content type mode owner mtime dir_mtime link_mtime xattrs links hardlinks empty_dirs"
@@ -38,6 +38,8 @@ class BorgTarget(BaseTarget):
     """``borg create`` of the source's content, encrypted with repokey-blake2."""
 
     name = "borg"
+    image = "backupchaos/borg:1"
+    """Borg's makers publish no image; this one is Debian's package (``docker/build borg``)."""
     profile = Profile(
         speaks=("local",),
         aspects=frozenset(_ASPECTS.split()),
@@ -73,7 +75,7 @@ class BorgTarget(BaseTarget):
                 "BORG_CHECK_I_KNOW_WHAT_I_AM_DOING": "YES",
             }
             secrets = (work.password,)
-        return Command((need_program("borg", _HINT), *arguments), env, cwd=cwd, secrets=secrets)
+        return Command((program("borg"), *arguments), env, cwd=cwd, secrets=secrets)
 
     def version(self) -> Command:
         """``borg --version``."""

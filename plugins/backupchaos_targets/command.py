@@ -29,6 +29,7 @@ class CommandTarget(BaseTarget):
         self._file = file
         self._here = str(here.resolve())
         self.profile = _profile(file)
+        self.image = file.image
 
     @classmethod
     def from_yaml(cls, path: Path) -> CommandTarget:
@@ -62,14 +63,21 @@ class CommandTarget(BaseTarget):
 
     def expose(self) -> Sequence[str]:
         """What the file asks for, its own directory where a command refers to it, and the programs."""
+        paths = list(self.carried())
+        for line in [*self._lines(), *self._file.recorded.values()]:
+            found = shutil.which(self._program(line.run[0])) if line.run else None
+            paths += [found, os.path.realpath(found)] if found else []
+        return sorted(set(paths))
+
+    def carried(self) -> Sequence[str]:
+        """The same without the programs, except those that are named by a path of this machine."""
         paths = [os.path.join(self._here, fill(path, {"here": self._here})) for path in self._file.expose]
         lines = [*self._lines(), *self._file.recorded.values()]
         texts = [text for line in lines for text in line.texts()] + list(self._file.env.values())
         if any("here" in placeholders(text) for text in texts):
             paths.append(self._here)
-        for line in lines:
-            found = shutil.which(self._program(line.run[0])) if line.run else None
-            paths += [found, os.path.realpath(found)] if found else []
+        relative = [line.run[0] for line in lines if line.run and "/" in line.run[0].lstrip("/")]
+        paths += [self._program(word) for word in relative if not word.startswith("/") and "{" not in word]
         return sorted(set(paths))
 
     # --- commands ------------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ DEFAULT_FEATURES = tuple(
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|(?<!\$)\{([a-z_]+|[a-z][a-z0-9_]*\.[a-z_]+)\}")
 
 
+_IMAGE = r"^$|^[a-z0-9][A-Za-z0-9._:/@-]*$"
+
+
 def placeholders(text: str) -> set[str]:
     """The names of the placeholders in ``text``."""
     return {found[1] for found in _PLACEHOLDER.finditer(text) if found[1]}
@@ -216,6 +219,7 @@ class TargetFile(Model):
     restored_root: Template = "{restore}"
     env: dict[str, Template] = Field(default_factory=dict)
     expose: Texts = ()
+    image: Annotated[str, Field(pattern=_IMAGE, max_length=300)] = ""
     exit_codes: ExitCodes = {0: "success"}
     log: LogGrammar = LogGrammar()
     promises: Promises = Promises()

@@ -24,6 +24,11 @@ def need_program(name: str, hint: str) -> str:
     return found
 
 
+def program(name: str) -> str:
+    """The program for a command line; its bare name if it is not on this machine, for it may be in a container's image."""
+    return find_program(name) or name
+
+
 def program_path(name: str) -> tuple[str, ...]:
     """What must be visible in the sandbox for the program: itself, with the file it is a link to."""
     found = find_program(name)

@@ -22,7 +22,7 @@ from backupchaos.targets.base import (
     Workspace,
 )
 from backupchaos_targets.parsing import json_object, level_of, plain_record, text_of
-from backupchaos_targets.programs import need_program, program_path
+from backupchaos_targets.programs import need_program, program, program_path
 
 _REMOTE = "RCLONE_CONFIG_REPO_"
 _PUBLISHED_KEY = bytes.fromhex("9c935b48730a554d6bfd7c63c886a92bd390198eb8128afbf4de162b8b95f638")
@@ -128,6 +128,7 @@ class RcloneTarget(BaseTarget):
     """``rclone sync SOURCE repo:.../current`` with the tool's own retries and time-outs."""
 
     name = "rclone"
+    image = "rclone/rclone:1.71"
     profile = _COMMON
 
     def profile_for(self, kind: RepositoryType) -> Profile:
@@ -150,7 +151,7 @@ class RcloneTarget(BaseTarget):
             env |= remote_environment(work.location)
             password = work.location.password
             secrets = tuple({password, env.get(f"{_REMOTE}PASS", password)} - {""})
-        return Command((need_program("rclone", RCLONE_HINT), *arguments), env, secrets=secrets)
+        return Command((program("rclone"), *arguments), env, secrets=secrets)
 
     @staticmethod
     def _mirror(work: Workspace) -> str:

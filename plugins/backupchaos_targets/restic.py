@@ -21,7 +21,7 @@ from backupchaos.targets.base import (
 )
 from backupchaos.targets.dump import dump
 from backupchaos_targets.parsing import json_document, json_object, plain_record, seconds_of, text_of
-from backupchaos_targets.programs import find_program, need_program, program_path
+from backupchaos_targets.programs import find_program, need_program, program, program_path
 
 _HINT = "apt install restic, or see restic.net"
 _ASPECTS = "content type mode owner mtime dir_mtime link_mtime xattrs links hardlinks empty_dirs"
@@ -58,7 +58,7 @@ def ssh_command(location: Location) -> str:
         "StrictHostKeyChecking": "yes",
         "BatchMode": "yes",
     }
-    argv = [need_program("ssh", "apt install openssh-client"), "-F", os.devnull, "-p", str(location.port)]
+    argv = [program("ssh"), "-F", os.devnull, "-p", str(location.port)]
     for name, value in options.items():
         argv += ["-o", f"{name}={value}"]
     return shlex.join([*argv, f"{location.user}@{location.host}", "-s", "sftp"])
@@ -86,6 +86,7 @@ class ResticTarget(BaseTarget):
     """``restic backup`` of the source's absolute path."""
 
     name = "restic"
+    image = "restic/restic:0.18.1"
 
     def __init__(self) -> None:
         # Local first: what it says of a full disk is its own word, and not an HTTP status of the server.
@@ -114,7 +115,7 @@ class ResticTarget(BaseTarget):
         return (*program_path("restic"), *program_path("ssh"))
 
     def _command(self, work: Workspace | None, *arguments: str) -> Command:
-        argv = [need_program("restic", _HINT)]
+        argv = [program("restic")]
         env: dict[str, str] = {}
         secrets: tuple[str, ...] = ()
         if work is not None:

@@ -16,6 +16,8 @@ FOLDER = ".backupchaos"
 ALLOW = "--backup-allow"
 _ENVIRONMENTS = ("auto", "local", "docker")
 _KEEP = ("never", "failed", "always")
+_PULL = ("never", "missing")
+REMOTE = "--backup-allow-remote-docker"
 _LINKS = ("auto", "embedded", "toxiproxy")
 
 
@@ -35,6 +37,8 @@ class BackupOptions:
     link: str
     require: frozenset[str]
     allow: tuple[str, ...]
+    pull: str
+    remote_docker: bool
     min_run: int
     root: Path
     here: Path
@@ -118,6 +122,21 @@ def add_options(parser: pytest.Parser) -> None:
     _add(
         parser,
         group,
+        "pull",
+        "With --backup-env=docker: whether images that are not here may be pulled (default: never, or what the "
+        "variable BACKUPCHAOS_PULL says)",
+        choices=_PULL,
+    )
+    # No ini key: a checkout must not send faults to somebody else's machine.
+    group.addoption(
+        REMOTE,
+        action="store_true",
+        dest="backup_allow_remote_docker",
+        help="With --backup-env=docker: take a daemon that is reached over a network; faults strike the machine it is on",
+    )
+    _add(
+        parser,
+        group,
         "min_run",
         "Fail if fewer scenario runs than this were really made (skipped ones do not count)",
         metavar="N",
@@ -182,6 +201,8 @@ def resolve(config: pytest.Config) -> BackupOptions:
         link=_choice(config, "link", _LINKS),
         require=frozenset(require),
         allow=_typed(config),
+        pull=_choice(config, "pull", ("", *_PULL)),
+        remote_docker=bool(config.getoption("backup_allow_remote_docker")),
         min_run=_number(config, "min_run") or 0,
         root=config.rootpath,
         here=here,

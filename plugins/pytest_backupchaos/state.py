@@ -13,7 +13,7 @@ from backupchaos.errors import UsageProblem
 from backupchaos.session.console import Console, style_for
 from backupchaos.session.runner import Session
 from backupchaos.session.selection import Selected, select
-from backupchaos.session.settings import EnvironmentName, KeepWord, LinkWord, Settings
+from backupchaos.session.settings import EnvironmentName, KeepWord, LinkWord, PullWord, Settings
 from pytest_backupchaos.options import ALLOW
 from pytest_backupchaos.plugin import OPTIONS, STATE, TERMINAL
 
@@ -46,6 +46,8 @@ class State:
                 require=self.options.require,
                 allow=allowed(self.options.allow),
                 allow_option=ALLOW,
+                pull=cast("PullWord | None", self.options.pull or None),
+                remote_docker=self.options.remote_docker,
             )
         )
         self.directories: dict[str, None] = {}

@@ -16,15 +16,21 @@ from tests.faults.bench import Tried, bench
 from tests.faults.echo import Echo
 from tests.faults.universal import Universal
 
+from backupchaos.environments.base import Environment
 from backupchaos.errors import MissingCapability
 from backupchaos.services import registry
 
 
-def run(tmp_path: Path, kind: str, *, idle: bool) -> Tried:
+def run(tmp_path: Path, kind: str, *, idle: bool, environment: Environment | None = None) -> Tried:
     """Raises what the engine raises, among it MissingCapability."""
     target = Universal(idle=idle)
     fault = matrix.fault(kind)
-    options: dict[str, Any] = {"repository": matrix.repository(kind), "target": target, "deadline": 40.0}
+    options: dict[str, Any] = {
+        "repository": matrix.repository(kind),
+        "target": target,
+        "deadline": 40.0,
+        "environment": environment,
+    }
     with bench(tmp_path, fault, (), **options) as made:
         if kind.startswith(("cache.", "repository.")):
             made.world.run(Universal().backup(made.world.workspace), what="a job before")

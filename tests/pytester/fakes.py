@@ -44,11 +44,11 @@ class FakeEnvironment:
         return FakeSandbox()
 
 
-def make_environment(name: str) -> Any:
+def make_environment(name: str, **options: Any) -> Any:
     """The fake; other words are answered as they really are."""
     from backupchaos.session import settings
 
-    return FakeEnvironment() if name in {"auto", "local"} else settings.make_environment(name)
+    return FakeEnvironment() if name in {"auto", "local"} else settings.make_environment(name, **options)
 
 
 def run_scenario(scenario: Any, target: Any, options: RunOptions) -> Run:

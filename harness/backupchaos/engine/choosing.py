@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backupchaos.environments.base import Containing, Environment
 from backupchaos.errors import MissingCapability
 from backupchaos.model.scenario import Scenario, ServiceKind
 from backupchaos.services.databases.registry import KINDS
-from backupchaos.targets.base import DatabaseKind, Profile, RepositoryType, Target
+from backupchaos.targets.base import Contained, DatabaseKind, Profile, RepositoryType, Target
 
 REMOTE = ("sftp", "s3", "rest", "webdav")
+
+
+def make_sure_of(target: Target, environment: Environment) -> None:
+    """The target can be run there; raises ``MissingCapability``."""
+    if isinstance(environment, Containing):
+        environment.need_image(image_of(target))
+    else:
+        target.available()
+
+
+def image_of(target: Target) -> str:
+    """The image for a target's container; empty for the one with Python."""
+    return target.image if isinstance(target, Contained) else ""
+
+
+def shown(target: Target, environment: Environment) -> Sequence[str]:
+    """Paths of this machine that the target's processes must see there."""
+    if isinstance(environment, Containing) and isinstance(target, Contained):
+        return target.carried()
+    return target.expose()
 
 
 def choose_repository(scenario: Scenario, target: Target) -> RepositoryType:

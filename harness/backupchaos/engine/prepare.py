@@ -10,17 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backupchaos.commands import Command
 from backupchaos.engine import guard
-from backupchaos.engine.choosing import choose_repository, choose_services
+from backupchaos.engine.choosing import choose_repository, choose_services, image_of, shown
 from backupchaos.engine.options import LinkServer, RunOptions
 from backupchaos.engine.tiers import start_tiers
 from backupchaos.engine.world import World
-from backupchaos.environments.base import Place
+from backupchaos.environments.base import InContainers, Place
 from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 from backupchaos.history import History
 from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.scenario import STDLIB, Scenario
-from backupchaos.services.base import Service
+from backupchaos.services.base import Imaged, Service
 from backupchaos.services.databases.registry import database_for
 from backupchaos.targets.base import Location, Target, Workspace
 from backupchaos.trees import PORTABLE_FEATURES
@@ -122,7 +123,7 @@ def start_repository(
     controlled = Controlled(world, scenario, service, options.seed)
 
     def start() -> int:
-        world.service_pid = controlled.start(service.command(directory, state, port))
+        world.service_pid = controlled.start(_serve(world, service, directory, state, port))
         _wait_for(world, service, port)
         return world.service_pid
 
@@ -177,6 +178,14 @@ def _named(world: World, scenario: Scenario, location: Location) -> Location:
     return replace(location, host=names.get(REPOSITORY, location.host))
 
 
+def _serve(world: World, service: Service, directory: str, state: str, port: int) -> Command:
+    """The server's command; in containers in its own image, beside the link, which alone reaches it."""
+    if not isinstance(world.sandbox, InContainers) or not isinstance(service, Imaged):
+        return service.command(directory, state, port)
+    world.sandbox.use_image_for("service", service.image)
+    return service.command_in_image(directory, state, port, "127.0.0.1")
+
+
 def _link_server(scenario: Scenario, options: RunOptions) -> LinkServer:
     """A fault whose proof is what the server tells needs the embedded one: the real one tells nothing."""
     from backupchaos.faults.registry import mechanisms
@@ -226,11 +235,16 @@ def make_world(
 ) -> tuple[World, Mapping[str, str]]:
     """Everything up to a ready repository; the caller closes the world whatever happens."""
     databases = {name: database_for(kind) for name, kind in choose_services(scenario, target).items()}
-    expose = [*target.expose(), *(path for database in databases.values() for path in database.expose())]
+    expose = [
+        *shown(target, options.environment),
+        *(path for database in databases.values() for path in database.expose()),
+    ]
     if scenario.source.path is not None:
         expose.append(str(real_source(scenario.source.path)))
     writable = guard.writable(scenario, options.results)
     sandbox = options.environment.sandbox(volume_sizes(scenario), expose=expose, writable=writable)
+    if isinstance(sandbox, InContainers):
+        sandbox.use_image_for("target", image_of(target))
     world = World(sandbox, history)
     world.profile = target.profile_for(choose_repository(scenario, target))
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from backupchaos.engine import guard
 from backupchaos.engine.assemble import assemble
 from backupchaos.engine.attempt import Attempt
-from backupchaos.engine.choosing import choose_repository, with_needed_services
+from backupchaos.engine.choosing import choose_repository, make_sure_of, with_needed_services
 from backupchaos.engine.options import RunOptions
 from backupchaos.engine.refine import refined
 from backupchaos.engine.tiers import check_places
@@ -84,7 +84,7 @@ def run_scenario(scenario: Scenario, target: Target, options: RunOptions) -> Run
     """
     guard.check(scenario, options.allow, "allow")
     check_places(scenario)
-    target.available()
+    make_sure_of(target, options.environment)
     profile = target.profile_for(choose_repository(scenario, target))
     scenario, notes = refined(with_needed_services(scenario, profile), profile)
     run_id = _run_id(scenario, target)

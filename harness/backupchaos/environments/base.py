@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from backupchaos.commands import Command
 
@@ -287,3 +287,22 @@ class Environment(Protocol):
         ``expose`` are paths of the machine that must be visible; ``writable`` are real directories of the
         machine that the scenario and the user allowed to be changed, at their own place.
         """
+
+
+@runtime_checkable
+class Containing(Protocol):
+    """An environment whose programs come from images: what is installed on this machine is no matter there."""
+
+    def need_image(self, image: str) -> None:
+        """Make sure of an image, the one with Python if it is empty; raises ``MissingCapability`` that says how."""
+
+
+@runtime_checkable
+class InContainers(Protocol):
+    """A sandbox whose programs come from images."""
+
+    def use_image_for(self, role: Role, image: str) -> None:
+        """Run what has this role in a container of that image; before the first of them is started."""
+
+    def has_program(self, name: str) -> bool:
+        """Whether one of the images at hand has a program that the harness would like to use."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from backupchaos.environments.base import Sandbox
-from backupchaos.errors import UsageProblem
+from backupchaos.environments.base import InContainers, Sandbox
+from backupchaos.errors import MissingCapability, UsageProblem
 from backupchaos.links.model import LinkEvent, LinkStats
 from backupchaos.links.names import name_of
 from backupchaos.links.process import LinkProcess
@@ -44,9 +44,16 @@ class Links:
             raise
 
     def _start_real(self, *, required: bool) -> None:
-        from backupchaos.links.realserver import Unusable, find, start
+        from backupchaos.links.realserver import PROGRAM, Unusable, find, start
 
-        program = find(required=required)
+        if isinstance(self._sandbox, InContainers):
+            program = PROGRAM if self._sandbox.has_program(PROGRAM) else ""
+            if required and not program:
+                raise MissingCapability(
+                    PROGRAM, "no image with it is here", "docker/build toxiproxy, or docker pull"
+                )
+        else:
+            program = find(required=required)
         if not program:
             return
         try:

@@ -34,6 +34,21 @@ class Service(Protocol):
 
 
 @runtime_checkable
+class Imaged(Protocol):
+    """A service that can also be started in a container; whether it is available on this machine is no matter then."""
+
+    image: str
+    """The image that has the program, pinned; without a registry ``docker/build`` makes one of that name."""
+
+    def command_in_image(self, directory: str, state: str, port: int, listen: str) -> Command:
+        """The same as ``command`` inside the image, as its root, without the image's own entry point.
+
+        The program has its name there, the paths are those of the container. ``listen`` is 0.0.0.0 where
+        clients come from other containers.
+        """
+
+
+@runtime_checkable
 class Obedient(Protocol):
     """A service that can be told to answer wrongly; HTTP servers need not be, a gate does it for them."""
 

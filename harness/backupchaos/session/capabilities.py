@@ -62,6 +62,7 @@ class Here:
     capabilities: frozenset[str]
     problem: str = ""
     lacking: Mapping[str, str] = field(default_factory=dict)
+    environment: Environment | None = None
 
 
 def look(environment: Environment, *, deep: bool = True) -> Here:
@@ -74,13 +75,13 @@ def look(environment: Environment, *, deep: bool = True) -> Here:
     try:
         sandbox = environment.sandbox(dict.fromkeys(Place, 2**20))
     except BackupChaosError as problem:
-        return Here("none", frozenset(), str(problem))
+        return Here("none", frozenset(), str(problem), environment=environment)
     try:
         words, offered = f"{sandbox.name}, {sandbox.mechanism}", sandbox.capabilities
     finally:
         sandbox.close()
     lacking = {name: why for name, why in environment.probe().items() if why} if deep else {}
-    return Here(words, offered - set(lacking), lacking=lacking)
+    return Here(words, offered - set(lacking), lacking=lacking, environment=environment)
 
 
 def needs(scenario: Scenario) -> tuple[str, ...]:
@@ -100,7 +101,12 @@ def needs(scenario: Scenario) -> tuple[str, ...]:
 
 def gap(scenario: Scenario, target: Target, here: Here) -> str:
     """Why this scenario cannot run here with this target; empty if nothing speaks against it."""
-    from backupchaos.engine.choosing import choose_repository, choose_services, with_needed_services
+    from backupchaos.engine.choosing import (
+        choose_repository,
+        choose_services,
+        make_sure_of,
+        with_needed_services,
+    )
     from backupchaos.faults.registry import mechanisms
     from backupchaos.services.databases.registry import database_for
     from backupchaos.services.registry import service_for
@@ -109,7 +115,10 @@ def gap(scenario: Scenario, target: Target, here: Here) -> str:
     if here.problem:
         return here.problem
     try:
-        target.available()
+        if here.environment is None:
+            target.available()
+        else:
+            make_sure_of(target, here.environment)
         kind = choose_repository(scenario, target)
         if kind != "local":
             service_for(kind).available()

@@ -62,7 +62,9 @@ class Session:
         """The environment of that name, made once; raises ``MissingCapability``."""
         key = name or self.settings.env
         if key not in self._environments:
-            self._environments[key] = make_environment(key)
+            self._environments[key] = make_environment(
+                key, pull=self.settings.pull, remote_docker=self.settings.remote_docker
+            )
         return self._environments[key]
 
     def run(self, order: Order, progress: Callable[[Event], None] | None = None) -> Run:

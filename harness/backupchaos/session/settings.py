@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 EnvironmentName = Literal["local", "docker", "auto"]
 KeepWord = Literal["never", "failed", "always"]
+PullWord = Literal["never", "missing"]
 LinkWord = Literal["auto", "embedded", "toxiproxy"]
 ENVIRONMENTS: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
 KEEP: tuple[KeepWord, ...] = get_args(KeepWord)
+PULL: tuple[PullWord, ...] = get_args(PullWord)
 LINKS: tuple[LinkWord, ...] = get_args(LinkWord)
 DEFAULT_TARGET = "reference"
 EVERYTHING = "all"
@@ -26,7 +28,8 @@ EVERYTHING = "all"
 class Settings:
     """``runs`` is the folder in which every run gets a folder of its own; ``require`` names the
     capabilities whose absence fails instead of skipping. ``allow`` is what the user repeated of the
-    scenarios' ``allow``, by means of ``allow_option``.
+    scenarios' ``allow``, by means of ``allow_option``. ``pull`` says what may be done about an image that is not
+    here, ``remote_docker`` that a Docker daemon behind a network is meant; else environment variables decide.
     """
 
     runs: Path
@@ -37,18 +40,20 @@ class Settings:
     require: frozenset[str] = frozenset()
     allow: frozenset[str] = frozenset()
     allow_option: str = "--allow"
+    pull: PullWord | None = None
+    remote_docker: bool = False
 
     def requires(self, capability: str) -> bool:
         """The absence of this capability is a failure."""
         return EVERYTHING in self.require or capability in self.require
 
 
-def make_environment(name: str) -> Environment:
+def make_environment(name: str, *, pull: PullWord | None = None, remote_docker: bool = False) -> Environment:
     """The environment of that name; raises ``MissingCapability`` or ``UsageProblem``."""
     if name == "docker":
         from backupchaos.environments.docker.environment import DockerEnvironment
 
-        return DockerEnvironment()
+        return DockerEnvironment(pull=pull, remote=remote_docker)
     if name not in ENVIRONMENTS:
         raise UsageProblem(f"there is no environment {name!r}. Known: {', '.join(ENVIRONMENTS)}.")
     from backupchaos.environments.local.environment import LocalEnvironment

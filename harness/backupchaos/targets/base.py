@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from backupchaos.commands import Command, Completed
 
@@ -244,10 +244,26 @@ def pairs(text: str) -> list[tuple[str, str]]:
     return found
 
 
+@runtime_checkable
+class Contained(Protocol):
+    """A target that knows which image has its program; any other gets the image with Python, and what it exposes."""
+
+    image: str
+    """For sandboxes made of containers, pinned; empty for the image with Python and this package."""
+
+    def carried(self) -> Sequence[str]:
+        """Paths of this machine that its container must see: no programs, those are the image's."""
+
+
 class BaseTarget:
     """Defaults for adapters: nothing optional is offered, a line is information."""
 
     profile: Profile
+    image = ""
+
+    def carried(self) -> Sequence[str]:
+        """The image has everything."""
+        return ()
 
     def profile_for(self, kind: RepositoryType) -> Profile:
         """The same for all kinds."""

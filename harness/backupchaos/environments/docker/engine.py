@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backupchaos.environments.docker.names import LABEL, OWNER, RUN, is_dead
+from backupchaos.environments.docker.names import FOLDER, LABEL, OWNER, RUN, is_dead, is_dead_folder
 from backupchaos.errors import MissingCapability
 
 if TYPE_CHECKING:
@@ -18,11 +21,12 @@ REMOTE = "BACKUPCHAOS_ALLOW_REMOTE_DOCKER"
 _TIMEOUT = 60
 
 
-def connect() -> DockerClient:
+def connect(*, remote: bool = False) -> DockerClient:
     """A client of the daemon that this user's Docker would use; raises ``MissingCapability`` with the reason.
 
-    A daemon behind a network is refused unless BACKUPCHAOS_ALLOW_REMOTE_DOCKER is set, for the faults would
-    strike a machine that nobody has named; the sandboxes need a local one anyway, they share a socket with it.
+    A daemon behind a network is refused unless ``remote`` or BACKUPCHAOS_ALLOW_REMOTE_DOCKER says otherwise, for the
+    faults would strike a machine that nobody has named. It must see this machine's files anyway: the sandboxes share
+    a folder of sockets with it.
     """
     try:
         import docker
@@ -42,12 +46,12 @@ def connect() -> DockerClient:
             client.close()
         reason = f"no Docker daemon answers: {_first_line(problem)}"
         raise MissingCapability("docker", reason, "start Docker, or set DOCKER_HOST") from None
-    if not endpoint.startswith(("http+docker://", "http+unix://")) and not os.environ.get(REMOTE):
+    if not endpoint.startswith(("http+docker://", "http+unix://")) and not (remote or os.environ.get(REMOTE)):
         client.close()
         raise MissingCapability(
             "docker",
             f"the daemon at {endpoint} is not on this machine",
-            "use a local daemon (unset DOCKER_HOST, docker context use default)",
+            "use a local daemon (unset DOCKER_HOST, docker context use default), or --backup-allow-remote-docker",
         )
     return client
 
@@ -76,6 +80,12 @@ def describe(client: DockerClient) -> str:
     return ", ".join(filter(None, words))
 
 
+def security(client: DockerClient) -> list[str]:
+    """Options for containers whose agent mounts: AppArmor's profile forbids that whatever the capabilities."""
+    options = client.info().get("SecurityOptions") or ()
+    return ["apparmor=unconfined"] if any("apparmor" in option for option in options) else []
+
+
 def ours(client: DockerClient, run: str | None = None) -> Iterator[tuple[str, str, str, Callable[[], None]]]:
     """(kind, name, owner label, how to remove it) of everything that bears our label, containers first."""
     wanted: dict[str, str | list[str] | bool] = {"label": f"{RUN}={run}" if run else LABEL}
@@ -101,11 +111,22 @@ def remove(client: DockerClient, run: str) -> list[str]:
     return _remove(ours(client, run))
 
 
-def sweep(client: DockerClient, *, everything: bool = False) -> tuple[list[str], list[str]]:
-    """Remove what dead harnesses left (or all of ours); returns what was removed, and what could not be."""
-    found = [item for item in ours(client) if everything or is_dead(item[2])]
-    problems = _remove(iter(found))
-    return [f"{kind} {name}" for kind, name, _, _ in found], problems
+def sweep(client: DockerClient) -> list[str]:
+    """Remove what dead harnesses left; returns what could not be removed, in words."""
+    problems = _remove(item for item in ours(client) if is_dead(item[2]))
+    for folder in dead_folders():
+        shutil.rmtree(folder, ignore_errors=True)
+    return problems
+
+
+def dead_folders() -> list[Path]:
+    """Folders with the sockets of harnesses that are gone; only what belongs to this user."""
+    found = []
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError):
+            if is_dead_folder(path.name) and path.lstat().st_uid == os.geteuid() and not path.is_symlink():
+                found.append(path)
+    return sorted(found)
 
 
 def _remove(found: Iterator[tuple[str, str, str, Callable[[], None]]]) -> list[str]:

@@ -12,8 +12,26 @@ from typing import TYPE_CHECKING, Any
 from backupchaos.environments.base import Place
 from backupchaos.environments.docker import engine, images
 from backupchaos.environments.docker.member import CODE, Member, Plan, start
-from backupchaos.environments.docker.names import AGENT_IMAGE, LABEL, OWNER, PYTHON_IMAGE, RUN, owner
-from backupchaos.environments.docker.sandbox import BARE, KEEPER, LINK, SERVICE, TARGET, DockerSandbox
+from backupchaos.environments.docker.names import (
+    AGENT_IMAGE,
+    LABEL,
+    OWNER,
+    PYTHON_IMAGE,
+    RUN,
+    TOXIPROXY_IMAGE,
+    folder_prefix,
+    owner,
+)
+from backupchaos.environments.docker.runtime import filled
+from backupchaos.environments.docker.sandbox import (
+    BARE,
+    KEEPER,
+    LINK,
+    SERVICE,
+    TARGET,
+    TOXIPROXY,
+    DockerSandbox,
+)
 from backupchaos.environments.local.environment import DEFAULT_SIZE
 from backupchaos.environments.local.isolation import BASE
 from backupchaos.errors import HarnessBroken, MissingCapability
@@ -21,23 +39,37 @@ from backupchaos.errors import HarnessBroken, MissingCapability
 if TYPE_CHECKING:
     from docker import DockerClient
 
-_KEEPS = ("SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH")
-_RUNS = ("SYS_PTRACE",)
-"""To read the memory of stopped calls, where Yama lets nobody else."""
+_MOUNTS = ("SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH")
+"""Of the agents, which mount and supervise; whatever they start is started without (``local.launch``)."""
+_LOSES = ("SYS_PTRACE", "NET_ADMIN")
+"""Of the link: some kernels let nobody else have the filter on a socket that loses packets."""
 _VOLUMES: dict[str, tuple[Place, ...]] = {
     KEEPER: tuple(Place),
     TARGET: tuple(Place),
     BARE: (Place.REPOSITORY, Place.RESTORE, Place.STATE),
     SERVICE: (Place.REPOSITORY, Place.STATE),
     LINK: (Place.STATE,),
+    TOXIPROXY: (Place.STATE,),
 }
+_FIXED = {KEEPER: AGENT_IMAGE, LINK: PYTHON_IMAGE, TOXIPROXY: TOXIPROXY_IMAGE}
 _OFFERS = frozenset({"volumes", "network", "processes", "readonly", "namespaces", "permissions"})
+_ISOLATED = {"com.docker.network.bridge.inhibit_ipv4": "true"}
+"""The bridge gets no address: an internal network has no way to the world, and so it has none to this machine."""
 
 
 class DockerEnvironment:
-    """Sandboxes of containers on this machine's Docker daemon."""
+    """Sandboxes of containers on this machine's Docker daemon.
+
+    ``pull`` says what may be done about an image that is not here, ``remote`` that a daemon behind a network is
+    meant; left out, the environment variables decide.
+    """
 
     name = "docker"
+
+    def __init__(self, *, pull: images.Pull | None = None, remote: bool = False) -> None:
+        self._pull = pull
+        self._remote = remote
+        self._swept = False
 
     def probe(self) -> Mapping[str, str]:
         """Capability -> empty string if usable here, else the reason why not; makes one sandbox."""
@@ -48,6 +80,14 @@ class DockerEnvironment:
             return dict.fromkeys((*_OFFERS, "syscalls", "docker"), str(problem))
         return {"docker": "", **dict.fromkeys(offers, "")}
 
+    def need_image(self, image: str) -> None:
+        """See ``Containing``."""
+        client = engine.connect(remote=self._remote)
+        try:
+            images.need(client, image or PYTHON_IMAGE, self._pull)
+        finally:
+            client.close()
+
     def sandbox(
         self,
         sizes: Mapping[Place, int],
@@ -55,17 +95,30 @@ class DockerEnvironment:
         expose: Sequence[str] = (),
         writable: Sequence[str] = (),
     ) -> DockerSandbox:
-        """A fresh sandbox; raises ``MissingCapability`` when Docker or an image is missing."""
+        """A fresh sandbox; raises ``MissingCapability`` when Docker or an image is missing.
+
+        The first one removes what dead harnesses have left on the daemon.
+        """
         if writable:
             raise MissingCapability("allow", "directories of the machine are not given to containers")
-        client = engine.connect()
-        images.need(client, AGENT_IMAGE)
-        made = _Making(client, {place: int(sizes.get(place, DEFAULT_SIZE)) for place in Place}, expose)
+        client = engine.connect(remote=self._remote)
+        try:
+            if not self._swept:
+                engine.sweep(client)
+                self._swept = True
+            images.need(client, AGENT_IMAGE, self._pull)
+            made = _Making(client, {place: int(sizes.get(place, DEFAULT_SIZE)) for place in Place}, expose)
+        except BaseException:
+            client.close()
+            raise
+        made.pull = self._pull
         sandbox = DockerSandbox(made, engine.describe(client), _OFFERS)
         try:
             made.ground()
             sandbox.member(KEEPER)
-            reasons = sandbox.call("probe_syscalls")
+            reasons = sandbox.call("probe_syscalls") | sandbox.call(
+                "probe_attributes", volume=sandbox.path(Place.REPOSITORY)
+            )
             sandbox.capabilities = _OFFERS | {name for name, reason in reasons.items() if not reason}
         except BaseException:
             sandbox.close()
@@ -76,23 +129,24 @@ class DockerEnvironment:
 class _Making:
     """Everything that one sandbox puts on the daemon, under one label."""
 
+    pull: images.Pull | None = None
+
     def __init__(self, client: DockerClient, sizes: Mapping[Place, int], expose: Sequence[str]) -> None:
         self._client = client
         self._sizes = sizes
         self.run = secrets.token_hex(6)
         self.paths: Mapping[Place, str] = {place: f"{BASE}/{place}" for place in Place}
-        self.folder = Path(tempfile.mkdtemp(prefix="backupchaos-docker-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=folder_prefix()))
         self._labels = {RUN: self.run, OWNER: owner()}
         self._volumes: dict[Place, str] = {}
         self._network: Any = None
-        # One for all sandboxes, filled by Docker from the image when it is first used.
-        self._runtime = f"backupchaos-runtime-{client.images.get(AGENT_IMAGE).short_id.rpartition(':')[2]}"
+        self._runtime = filled(client)
+        self._security = engine.security(client)
         self._binds = [(str(Path(path).resolve()), str(Path(path).absolute())) for path in expose]
         self._packages = [(str(path), f"{CODE}/{path.name}") for path in _packages()]
 
     def ground(self) -> None:
         """Volumes, and a network without a way out."""
-        self._client.volumes.create(self._runtime, labels={LABEL: "runtime"})
         for place, size in self._sizes.items():
             name = f"backupchaos-{self.run}-{place}"
             options = {"type": "tmpfs", "device": "tmpfs", "o": f"size={size},mode=755,nosuid,nodev"}
@@ -104,16 +158,17 @@ class _Making:
             f"backupchaos-{self.run}",
             driver="bridge",
             internal=True,
+            options=_ISOLATED,
             labels={LABEL: "network", **self._labels},
         )
 
     def member(self, name: str, sandbox: DockerSandbox) -> Member:
         """Start one of the containers."""
-        fixed = {KEEPER: AGENT_IMAGE, LINK: PYTHON_IMAGE}.get(name)
-        image = fixed or sandbox.images.get(TARGET if name == BARE else name) or PYTHON_IMAGE
-        images.need(self._client, image)
+        image = _FIXED.get(name) or sandbox.images.get(TARGET if name == BARE else name) or PYTHON_IMAGE
+        images.need(self._client, image, self.pull)
         places = _VOLUMES[name]
-        shared = str(sandbox.member(SERVICE).wrapped.id) if name == LINK else ""
+        shared = "" if name in (KEEPER, TARGET) else str(sandbox.member(TARGET).wrapped.id)
+        mounts = name not in (LINK, TOXIPROXY)
         plan = Plan(
             name=name,
             image=image,
@@ -124,9 +179,11 @@ class _Making:
             paths=self.paths,
             network="none" if name == KEEPER else self._network.name,
             network_of=shared,
-            capabilities=_KEEPS if name == KEEPER else _RUNS,
+            capabilities=_MOUNTS if mounts else _LOSES,
+            security=self._security if mounts else (),
+            mounts=mounts,
+            read_only=name in (TARGET, BARE),
             binds=[*self._packages[1:], *self._binds] if name != KEEPER else (),
-            keeps=name == KEEPER,
             empty=[place for place in Place if place not in places and place is not Place.RESTORE],
         )
         return start(plan)
@@ -139,6 +196,14 @@ class _Making:
             if word.startswith(outside + "/"):
                 return inside + word[len(outside) :]
         return word
+
+    def carries(self, path: str) -> bool:
+        """Whether the containers see this file of the machine at its place."""
+        return any(path == inside or path.startswith(f"{inside}/") for _, inside in self._binds)
+
+    def at_hand(self, image: str) -> bool:
+        """Whether an image is here."""
+        return images.present(self._client, image)
 
     def remove(self) -> None:
         """Take everything off the daemon again."""

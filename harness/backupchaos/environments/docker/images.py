@@ -34,13 +34,20 @@ def present(client: DockerClient, image: str) -> bool:
     return True
 
 
-def need(client: DockerClient, image: str) -> None:
-    """Make sure of an image; raises ``MissingCapability`` that says how to get it."""
+def need(client: DockerClient, image: str, policy: Pull | None = None) -> None:
+    """Make sure of an image; raises ``MissingCapability`` that says how to get it.
+
+    Without a ``policy`` the environment variable decides.
+    """
     if present(client, image):
         return
     own = image.startswith("backupchaos/")
-    if pull_policy() == "never" or own:
-        hint = "run docker/build in a checkout" if own else f"docker pull {image}, or set {POLICY}=missing"
+    if (policy or pull_policy()) == "never" or own:
+        hint = (
+            "run docker/build in a checkout"
+            if own
+            else f"docker pull {image}, or --backup-pull=missing ({POLICY}=missing)"
+        )
         raise MissingCapability("image", f"the image {image} is not here", hint)
     from docker.errors import APIError
 

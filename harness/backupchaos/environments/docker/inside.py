@@ -29,7 +29,7 @@ def main() -> None:
     except EOFError:
         return
     requests.send({"ready": os.getpid()})
-    ContainerServer(requests, events, config["volumes"], keeps=config["keeps"]).run()
+    ContainerServer(requests, events, config["volumes"], mounts=config["mounts"]).run()
 
 
 def _connect(path: str, name: bytes) -> socket.socket:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from backupchaos.environments.base import Place
 from backupchaos.environments.docker.names import LABEL, OWNER, RUN, RUNTIME, owner
 from backupchaos.environments.local.channel import Channel
+from backupchaos.environments.local.isolation import BASE
 from backupchaos.environments.local.sandbox import LocalSandbox
 from backupchaos.errors import HarnessBroken
 
@@ -25,6 +26,7 @@ START_SECONDS = 60.0
 CODE = f"{RUNTIME}-code"
 """Where containers see our own packages, each by a bind mount of its own."""
 _PACKAGES = Path(__file__).parents[2]
+_SCRATCH = {"/tmp": "size=64m,mode=1777", "/var/tmp": "size=64m,mode=1777", "/run": "size=16m,mode=755"}  # noqa: S108
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -47,7 +49,11 @@ class Plan:
     """The id of a member whose network this one shares."""
     capabilities: Sequence[str] = ()
     binds: Sequence[tuple[str, str]] = ()
-    keeps: bool = False
+    mounts: bool = False
+    """It may mount: its agent, and nobody that the agent starts."""
+    security: Sequence[str] = ()
+    read_only: bool = False
+    """Of the image nothing can be changed; there are empty folders for temporary files."""
     empty: Sequence[Place] = ()
     """Places that hold nothing here: a small file system of the container's own."""
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -99,6 +105,10 @@ class Member(LocalSandbox):
         networks = self.wrapped.attrs["NetworkSettings"]["Networks"]
         return next((net["IPAddress"] for net in networks.values() if net.get("IPAddress")), "")
 
+    def group(self, controller: str) -> dict[str, Any]:
+        """What the kernel says inside of a controller of this container."""
+        return dict(self._ask("group", controller=controller))
+
     def close(self) -> None:
         """End the agent, and remove the container."""
         from docker.errors import APIError
@@ -131,7 +141,7 @@ def start(plan: Plan) -> Member:
     log = os.memfd_create("agent log")
     channels = Channel(requests), Channel(events)
     channels[0].send(
-        {"volumes": {str(place): plan.paths[place] for place in plan.volumes}, "keeps": plan.keeps}
+        {"volumes": {str(place): plan.paths[place] for place in plan.volumes}, "mounts": plan.mounts}
     )
     channels[0].receive()
     return Member(plan, container, (*channels, log))
@@ -153,6 +163,9 @@ def _container(plan: Plan) -> DockerContainer:
         container.with_volume_mapping(volume, plan.paths[place], "rw")
     for outside, inside in plan.binds:
         container.with_volume_mapping(outside, inside, "ro")
+    container.with_tmpfs_mount(BASE, "size=1m,mode=755")
+    for path, options in _SCRATCH.items() if plan.read_only else ():
+        container.with_tmpfs_mount(path, options)
     for place in plan.empty:
         container.with_tmpfs_mount(plan.paths[place], "size=64m")
     container.with_name(f"backupchaos-{plan.run}-{plan.name}")
@@ -162,6 +175,8 @@ def _container(plan: Plan) -> DockerContainer:
         labels={LABEL: plan.name, RUN: plan.run, OWNER: owner()},
         network=f"container:{plan.network_of}" if plan.network_of else plan.network,
         cap_add=list(plan.capabilities),
+        security_opt=list(plan.security),
+        read_only=plan.read_only,
         **({} if plan.network_of else {"hostname": plan.name}),
         **plan.limits,
     )

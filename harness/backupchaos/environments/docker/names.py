@@ -14,8 +14,12 @@ OWNER = f"{LABEL}.owner"
 AGENT_IMAGE = "backupchaos/agent:1"
 PYTHON_IMAGE = "backupchaos/python:1"
 """Python with backupchaos and what its reference job and its servers need."""
+TOXIPROXY_IMAGE = "ghcr.io/shopify/toxiproxy:2.12.0"
+TOXIPROXY_PROGRAM = "toxiproxy-server"
 PACKAGES = "/usr/local/lib/backupchaos-packages"
 """Where that image has the packages."""
+FOLDER = "backupchaos-docker-"
+"""How folders with the sockets of a sandbox begin."""
 RUNTIME = "/.backupchaos"
 """Where every container of a sandbox finds the agent's own Python; the image needs none."""
 
@@ -24,6 +28,20 @@ def owner(pid: int | None = None) -> str:
     """This process, for the label: ``host/boot/pid/start``."""
     pid = pid or os.getpid()
     return f"{socket.gethostname()}/{boot()}/{pid}/{_started(pid)}"
+
+
+def folder_prefix() -> str:
+    """How the folders of this process begin, below the temporary one: whose they are must be known from the start."""
+    pid = os.getpid()
+    return f"{FOLDER}{pid}-{_started(pid)}-"
+
+
+def is_dead_folder(name: str) -> bool:
+    """Whether a folder of that name was made by a process that is gone."""
+    parts = name.removeprefix(FOLDER).split("-")
+    if not name.startswith(FOLDER) or len(parts) != 3 or not parts[0].isdigit():
+        return False
+    return not parts[1] or _started(int(parts[0])) != parts[1]
 
 
 def boot() -> str:

@@ -12,15 +12,16 @@ from typing import Any, Protocol
 
 from backupchaos.commands import Command
 from backupchaos.environments.base import ControlGroup, Controller, Place, ProcessInfo, Role, SandboxEvent
+from backupchaos.environments.docker.limits import ContainerGroup
 from backupchaos.environments.docker.member import CODE, Member
-from backupchaos.environments.docker.names import PACKAGES, PYTHON_IMAGE
-from backupchaos.environments.local.volume_client import VolumeClient
-from backupchaos.errors import MissingCapability
+from backupchaos.environments.docker.mounts import ContainerMounts
+from backupchaos.environments.docker.names import PACKAGES, PYTHON_IMAGE, TOXIPROXY_IMAGE, TOXIPROXY_PROGRAM
+from backupchaos.errors import HarnessBroken, MissingCapability
 
-KEEPER, TARGET, BARE, SERVICE, LINK = "keeper", "target", "bare", "service", "link"
+KEEPER, TARGET, BARE, SERVICE, LINK, TOXIPROXY = "keeper", "target", "bare", "service", "link", "toxiproxy"
 _MEMBER_OF: dict[str, str] = {"target": TARGET, "tool": TARGET, "service": SERVICE, "link": LINK}
-_IN_NETWORK = {"network_stats", "free_port"}
-"""Operations that look at the network, which is the service's."""
+_IN_TARGET = {"network_stats", "free_port", "look_up", "ask_name"}
+"""Operations that look at the network, as the target has it."""
 _SHIFT = 24
 """Pids of different containers are told apart by the number of the container, above these bits."""
 
@@ -37,11 +38,17 @@ class Making(Protocol):
     def translated(self, word: str) -> str:
         """A word of a command line as the containers understand it."""
 
+    def carries(self, path: str) -> bool:
+        """Whether the containers see this file of the machine at its place."""
+
+    def at_hand(self, image: str) -> bool:
+        """Whether an image is here; nothing is pulled."""
+
     def remove(self) -> None:
         """Remove volumes and network."""
 
 
-class DockerSandbox(VolumeClient):
+class DockerSandbox(ContainerMounts):
     """Containers, their volumes and their network; made by ``DockerEnvironment.sandbox``.
 
     Members are started when they are first needed. Where a restore
@@ -51,6 +58,7 @@ class DockerSandbox(VolumeClient):
     name = "docker"
 
     def __init__(self, made: Making, mechanism: str, capabilities: frozenset[str]) -> None:
+        super().__init__()
         self.mechanism = mechanism
         self.capabilities = capabilities
         self.images: dict[str, str] = {}
@@ -58,7 +66,8 @@ class DockerSandbox(VolumeClient):
         self._made = made
         self._members: dict[str, Member] = {}
         self._numbers: dict[str, int] = {}
-        self._concealed = False
+        self._groups: dict[str, ContainerGroup] = {}
+        self._concealed = self._named = False
         self._armed: dict[str, bool] = {}
         self._epoll = select.epoll()
         self._closed = False
@@ -80,11 +89,29 @@ class DockerSandbox(VolumeClient):
             self._epoll.register(made.fileno(), select.EPOLLIN)
             for rule, armed in self._armed.items():
                 made.arm(rule, armed)
+            self.caught_up(made)
+            if self._named and name == BARE:
+                made.call("use_own_names")
         return self._members[name]
 
+    def use_image_for(self, role: Role, image: str) -> None:
+        """See ``InContainers``."""
+        name = _MEMBER_OF[role]
+        if name in self._members and image != self.images.get(name, ""):
+            raise HarnessBroken(f"the {name}'s container was made before its image was chosen")
+        self.images[name] = image
+
+    def has_program(self, name: str) -> bool:
+        """See ``InContainers``; asked for the programs that the harness itself wants beside a service."""
+        return name == TOXIPROXY_PROGRAM and self._made.at_hand(TOXIPROXY_IMAGE)
+
+    def holders(self, place: Place) -> list[Member]:
+        """The containers that have a volume, the keeper first."""
+        return [member for member in self._members.values() if place in member.plan.volumes]
+
     def front(self) -> tuple[str, str]:
-        """The link shares the network of the service, which the target reaches by its address."""
-        return "0.0.0.0", self.member(SERVICE).address
+        """Target, link and service have one loopback: the kernel counts there what the link cannot see."""
+        return "127.0.0.1", "127.0.0.1"
 
     def _outer(self, name: str, pid: int) -> int:
         return self._numbers[name] << _SHIFT | pid
@@ -108,10 +135,15 @@ class DockerSandbox(VolumeClient):
         name = _MEMBER_OF[role]
         if self._concealed and name == TARGET:
             name = BARE
+        elif command.argv[0].rpartition("/")[2] == TOXIPROXY_PROGRAM:
+            name = TOXIPROXY
         member = self.member(name)
-        options.pop("expose", None)
+        for option in ("expose", "cgroup"):  # settled when a container is made
+            options.pop(option, None)
         argv = tuple(self._made.translated(word) for word in command.argv)
-        if argv[0] == command.argv[0] and argv[0].startswith("/"):
+        if name == TOXIPROXY:
+            argv = ("/toxiproxy", *argv[1:])  # its name in the official image
+        elif argv[0] == command.argv[0] and not self._made.carries(argv[0]):
             argv = (argv[0].rpartition("/")[2], *argv[1:])  # where the machine has it, the image need not
         env = dict(command.env)
         if member.plan.image == PYTHON_IMAGE:
@@ -159,16 +191,24 @@ class DockerSandbox(VolumeClient):
         return self.member(TARGET).throttle(share)
 
     def control_group(self, controller: Controller) -> ControlGroup:
-        """Not in containers: their control groups belong to the engine."""
-        raise MissingCapability("cgroups", "the control groups of containers belong to the Docker engine")
+        """The one of the target's container, which belongs to the engine; raises ``MissingCapability``."""
+        member = self.member(TARGET)
+        if controller not in self._groups:
+            try:
+                made = ContainerGroup(member.wrapped, lambda: member.group(controller), controller)
+            except (OSError, HarnessBroken) as problem:
+                text = f"the container has no counters of its own for {controller}: {problem}"
+                raise MissingCapability(f"cgroup {controller}", text) from None
+            self._groups[controller] = made
+        return self._groups[controller]
 
     def connect(self, port: int, host: str = "127.0.0.1", timeout: float | None = 10.0) -> socket.socket:
-        """A TCP connection from within the service's container."""
-        return self.member(SERVICE).connect(port, host, timeout)
+        """A TCP connection inside the sandbox's network."""
+        return self.member(TARGET).connect(port, host, timeout)
 
     def open_socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
-        """A socket of the service's network."""
-        return self.member(SERVICE).open_socket(family, kind)
+        """A socket of the sandbox's network."""
+        return self.member(TARGET).open_socket(family, kind)
 
     # -- volumes and calls ---------------------------------------------------------------------
 
@@ -202,9 +242,10 @@ class DockerSandbox(VolumeClient):
 
     def call(self, operation: str, /, *, fds: Sequence[int] = (), **arguments: Any) -> Any:
         """Run an operation: on files in the keeper, on a process or the network where that is."""
-        if operation in _IN_NETWORK:
-            return self.member(SERVICE).call(operation, fds=fds, **arguments)
-        if operation.startswith("probe_"):
+        if operation == "use_own_names":
+            self._named = True
+            return self.member(TARGET).call(operation)
+        if operation in _IN_TARGET:
             return self.member(TARGET).call(operation, fds=fds, **arguments)
         if "pid" in arguments:
             member, arguments["pid"] = self._inner(arguments["pid"])

@@ -43,11 +43,12 @@ def use_own_names() -> list[str]:
 
 
 def _own_root() -> bool:
-    """Whether ``/`` is the one that the agent built."""
+    """Whether ``/`` is the one that the agent built, or that of a container in which it is the first process."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             fields, _, rest = line.partition(" - ")
-            if fields.split()[4] == "/" and rest.split()[:2] == ["tmpfs", "backupchaos"]:
+            point = fields.split()[4]
+            if (point == "/" and rest.split()[:2] == ["tmpfs", "backupchaos"]) or point == "/.backupchaos":
                 return True
     return False
 
