@@ -15,7 +15,7 @@ from tests.faults.echo import echo_service
 from backupchaos.errors import MissingCapability
 from backupchaos.model.faults import KINDS
 
-pytestmark = pytest.mark.needs("docker")
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
 __all__ = ["echo_service"]
 KINDS_HERE = (
     "network.down",

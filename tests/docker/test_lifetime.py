@@ -13,7 +13,7 @@ import pytest
 from tests.docker.daemon import Daemon, Environment
 from tests.survivors import wait_until
 
-pytestmark = pytest.mark.needs("docker")
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.slow]
 INSTANTS, AT_ONCE = 20, 5
 LONGEST = 6.0
 """Seconds after the first container: prepare, control job, and what follows on a quick machine."""

@@ -17,11 +17,12 @@ parity: Any = pytest.importorskip("parity")
 sys.path.pop(0)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("docker", "namespaces", "seccomp")
 @pytest.mark.parametrize(
     ("target", "scenario", "verdict"),
     [
-        ("reference", "network_loss", Verdict.PASS),
+        ("reference", "disk_full", Verdict.PASS),
         pytest.param("restic", "process_killed", Verdict.FAIL, marks=pytest.mark.needs("restic")),
         pytest.param("rclone", "network_loss", Verdict.PASS, marks=pytest.mark.needs("rclone")),
         pytest.param("borg", "disk_readonly", Verdict.PASS, marks=pytest.mark.needs("borg")),

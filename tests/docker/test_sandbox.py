@@ -91,7 +91,8 @@ def test_no_container_is_privileged_and_no_job_may_mount(box: DockerSandbox, dae
 
 
 def test_there_is_no_way_out_not_even_to_this_machine(box: DockerSandbox, daemon: Daemon) -> None:
-    network = daemon.client.networks.list(filters={"label": names.OWNER})[0]
+    token = daemon.containers()[0].labels[names.RUN]
+    network = daemon.client.networks.list(filters={"label": f"{names.RUN}={token}"})[0]
     network.reload()
     assert network.attrs["Internal"] is True
     gateways = [entry["Gateway"] for entry in network.attrs["IPAM"]["Config"]]

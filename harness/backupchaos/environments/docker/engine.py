@@ -74,7 +74,9 @@ def _first_line(problem: Exception) -> str:
 def describe(client: DockerClient) -> str:
     """The daemon in words for reports: version, storage, whether it is rootless."""
     info = client.info()
-    words = [f"Docker {info.get('ServerVersion', '?')}", str(info.get("Driver", ""))]
+    parts = [str(part.get("Name", "")) for part in client.version().get("Components") or ()]
+    name = "Podman" if any(part.startswith("Podman") for part in parts) else "Docker"
+    words = [f"{name} {info.get('ServerVersion', '?')}", str(info.get("Driver", ""))]
     if any("rootless" in option for option in info.get("SecurityOptions") or ()):
         words.append("rootless")
     return ", ".join(filter(None, words))

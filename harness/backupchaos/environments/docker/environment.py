@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import tempfile
@@ -102,6 +103,9 @@ class DockerEnvironment:
         if writable:
             raise MissingCapability("allow", "directories of the machine are not given to containers")
         client = engine.connect(remote=self._remote)
+        from docker.errors import APIError
+
+        words = engine.describe(client)
         try:
             if not self._swept:
                 engine.sweep(client)
@@ -112,7 +116,7 @@ class DockerEnvironment:
             client.close()
             raise
         made.pull = self._pull
-        sandbox = DockerSandbox(made, engine.describe(client), _OFFERS)
+        sandbox = DockerSandbox(made, words, _OFFERS)
         try:
             made.ground()
             sandbox.member(KEEPER)
@@ -120,6 +124,10 @@ class DockerEnvironment:
                 "probe_attributes", volume=sandbox.path(Place.REPOSITORY)
             )
             sandbox.capabilities = _OFFERS | {name for name, reason in reasons.items() if not reason}
+        except APIError as problem:
+            sandbox.close()
+            text = f"{words} refuses what a sandbox needs: {problem.explanation or problem}"
+            raise MissingCapability("docker", text, "see docs/containers.md") from None
         except BaseException:
             sandbox.close()
             raise
@@ -149,7 +157,9 @@ class _Making:
         """Volumes, and a network without a way out."""
         for place, size in self._sizes.items():
             name = f"backupchaos-{self.run}-{place}"
-            options = {"type": "tmpfs", "device": "tmpfs", "o": f"size={size},mode=755,nosuid,nodev"}
+            # Not size=, which Podman takes for a quota of its own.
+            pages = -(-size // os.sysconf("SC_PAGE_SIZE"))
+            options = {"type": "tmpfs", "device": "tmpfs", "o": f"nr_blocks={pages},mode=755,nosuid,nodev"}
             self._client.volumes.create(
                 name, driver="local", driver_opts=options, labels={LABEL: str(place), **self._labels}
             )

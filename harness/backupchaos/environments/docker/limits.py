@@ -26,6 +26,7 @@ class ContainerGroup:
         self._ask = ask
         self._controller = controller
         self.mechanism = f"{ask()['mechanism']}, of the container"
+        self.limit(None)  # Podman before 5 has no such request
 
     def limit(self, value: float | None) -> None:
         """Bytes, processes and threads, or a share of one processor; None for no limit."""
