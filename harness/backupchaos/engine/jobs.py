@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from backupchaos.commands import Command
@@ -355,9 +356,8 @@ class JobRun:
         """Undo what is still in force, the newest first, each even if anything before it failed."""
         self._injector.attempt("the job could not be let go", self._let_go)
         for name in self._schedule.call_points():  # a server outlives the job, and must not be stopped later
-            self._injector.attempt(
-                f"{name} could not be taken back", lambda name=name: self._world.sandbox.arm(name, False)
-            )
+            disarm = partial(self._world.sandbox.arm, name, False)
+            self._injector.attempt(f"{name} could not be taken back", disarm)
         self._facts.ended = True
         for action in self._schedule.step(self._facts):
             if not self._faults[action.name].spec.outlasts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backupchaos.errors import HarnessBroken
+from backupchaos.errors import BackupChaosError, HarnessBroken
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.history import Event
 
@@ -152,12 +152,12 @@ class Toxic(LinkFault[Spec]):
         problems = []
         try:
             self._count()
-        except HarnessBroken as error:
+        except BackupChaosError as error:
             problems.append(str(error))
         for toxic in self._toxics.values():
             try:
                 toxic.remove()
-            except HarnessBroken as error:
+            except BackupChaosError as error:
                 problems.append(str(error))
         if problems:
             raise HarnessBroken("; ".join(problems))
