@@ -348,6 +348,37 @@ def test_a_fault_that_is_not_in_force_is_noticed(tmp_path: Path, kind: str) -> N
             fault.verify()
 
 
+@pytest.mark.parametrize("kind", ["network.down", "network.blackhole"])
+def test_a_link_that_another_fault_has_down_by_then_is_left_so(tmp_path: Path, kind: str) -> None:
+    with bench(tmp_path, {kind: "repository"}, python(NOTHING), repository="rest") as made:
+        fault, link = made.fault, made.world.link
+        assert link is not None
+        fault.begin(made.world.history.now())
+        fault.apply()
+        link.up()
+        link.down("reset", cause="other")
+        fault.undo()
+        fault.verify_undone()
+        assert (link.state()["mode"], link.state()["cause"]) == ("reset", "other")
+
+
+def test_a_toxic_that_never_came_is_undone_without_ado(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(self: Link) -> dict[str, Any]:
+        raise HarnessBroken("no answer")
+
+    fault = {"network.latency": "repository", "delay": 0.05}
+    with bench(tmp_path, fault, python(NOTHING), repository="rest") as made:
+        made.fault.begin(made.world.history.now())
+        with monkeypatch.context() as patch:
+            patch.setattr(Link, "state", silent)
+            with pytest.raises(HarnessBroken, match="no answer"):
+                made.fault.apply()
+        made.fault.undo()
+        made.fault.verify_undone()
+
+
 def test_every_toxic_is_removed_even_if_one_is_gone(tmp_path: Path) -> None:
     fault = {"network.latency": "repository", "delay": 0.05}
     with bench(tmp_path, fault, python(NOTHING), repository="rest") as made:

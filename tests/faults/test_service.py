@@ -65,6 +65,21 @@ def test_what_is_tried_after_the_job_is_no_proof(tmp_path: Path) -> None:
         assert fault.bite() == []
 
 
+def test_a_link_that_another_fault_has_down_by_then_is_left_so(tmp_path: Path) -> None:
+    with bench(tmp_path, {"service.kill": "repository"}, python("pass"), repository="sftp") as made:
+        fault, link = made.fault, made.world.link
+        assert link is not None
+        fault.begin(made.world.history.now())
+        fault.apply()
+        assert link.state()["cause"] == fault.name
+        link.up()
+        link.down("refused", cause="other")
+        fault.undo()
+        fault.verify_undone()
+        assert (link.state()["mode"], link.state()["cause"]) == ("refused", "other")
+        link.up()
+
+
 @pytest.mark.parametrize("number", ["KILL", "TERM"])
 def test_the_signal_is_the_one_that_was_asked_for(tmp_path: Path, number: str) -> None:
     job = http("print('ready', flush=True)\nprint(until('ConnectionRefusedError'))")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from tests.links.support import (
@@ -32,6 +33,7 @@ from tests.links.support import (
 )
 from tests.links.test_conformance_links import exchange
 
+from backupchaos.errors import UsageProblem
 from backupchaos.links.links import Link, Links
 from backupchaos.links.model import LinkEvent
 
@@ -439,6 +441,30 @@ def test_modes_follow_each_other(make: Make, first: str, second: str) -> None:
     link.up()
     link.up()
     round_trip(dial(link.port))
+
+
+def test_a_cause_lifts_only_its_own_mode(make: Make) -> None:
+    link, _ = make()
+    link.down("refused", cause="one")
+    link.up(cause="other")
+    assert (link.state()["mode"], link.state()["cause"]) == ("refused", "one")
+    assert refused(link.port)
+    link.up(cause="one")
+    assert link.state()["mode"] == "up"
+    round_trip(dial(link.port))
+
+
+@pytest.mark.parametrize("mode", ["refused", "blackhole"])
+def test_a_link_is_not_down_for_two_causes(make: Make, mode: Any) -> None:
+    link, _ = make()
+    link.down("refused", cause="one")
+    with pytest.raises(UsageProblem, match="the link is refused already, because of one"):
+        link.down(mode, cause="other")
+    with pytest.raises(UsageProblem, match="the link is refused already, because of one"):
+        link.reset(cause="other")
+    assert (link.state()["mode"], link.state()["cause"]) == ("refused", "one")
+    link.down("reset", cause="one")
+    assert link.state()["mode"] == "reset", "its own mode a cause may change"
 
 
 def test_fail_first(make: Make, log: Log) -> None:

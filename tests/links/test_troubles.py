@@ -120,6 +120,19 @@ def test_the_link_comes_and_goes_without_the_harness(make: Make, log: Log) -> No
     assert len([event for event in log.seen if event.ev == "down"]) == seen, "its timers are gone"
 
 
+def test_a_flapping_link_stays_away_while_another_cause_has_it(make: Make, log: Log) -> None:
+    link, _ = make()
+    link.down("refused", cause="another")
+    link.afflict("flap", "flap", down=0.01, up=0.01)
+    deadline = time.monotonic() + 10
+    while link.state()["troubles"][0]["falls"] < 3:
+        assert time.monotonic() < deadline
+    assert link.relieve("flap")
+    assert (link.state()["mode"], link.state()["cause"]) == ("refused", "another")
+    log.until("relief")
+    assert [event.ev for event in log.seen if event.ev in ("down", "up")] == ["down"]
+
+
 def test_a_removed_link_flaps_no_more(make: Make, links: Links, log: Log) -> None:
     link, _ = make()
     link.afflict("flap", "flap", down=0.05, up=0.05)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from backupchaos.errors import BackupChaosError, HarnessBroken
@@ -29,23 +30,45 @@ class Injector:
         try:
             detail = fault.apply()
             fault.verify()
-        except (BackupChaosError, OSError) as error:
-            self._record(fault, "failed", str(error))
-            raise HarnessBroken(f"fault {fault.name} could not be applied: {error}") from error
+        except Exception as error:
+            words = self._words(error)
+            self._record(fault, "failed", words)
+            raise HarnessBroken(f"fault {fault.name} could not be applied: {words}") from error
         self._record(fault, "applied", detail)
 
     def undo(self, fault: Fault[Any]) -> None:
-        """Undo and verify; a failure is remembered, not raised."""
+        """Undo and verify; a failure of any sort is remembered, not raised.
+
+        Nothing is done to a fault that was due, but never begun because another one could not be applied.
+        """
+        if not fault.begun:
+            return
         self._record(fault, "undoing")
         fault.end(self._history.now())
-        try:
+
+        def gone() -> None:
             fault.undo()
             fault.verify_undone()
-        except (BackupChaosError, OSError) as error:
-            self.failures.append(f"fault {fault.name} could not be undone: {error}")
-            self._record(fault, "failed", str(error))
-            return
-        self._record(fault, "undone")
+
+        problem = self.attempt(f"fault {fault.name} could not be undone", gone)
+        self._record(fault, "undone" if problem is None else "failed", problem or "")
+
+    def attempt(self, complaint: str, step: Callable[[], object]) -> str | None:
+        """Do something without which others must still be undone; what went wrong, None if nothing did."""
+        try:
+            step()
+        except Exception as error:
+            words = self._words(error)
+            self.failures.append(f"{complaint}: {words}")
+            return words
+        return None
+
+    def _words(self, error: Exception) -> str:
+        """What is not an error of ours or the system's is a defect of the harness: its traceback is kept."""
+        if isinstance(error, BackupChaosError | OSError):
+            return str(error)
+        self._history.append("crash", traceback="".join(traceback.format_exception(error)))
+        return f"a defect of the harness, {type(error).__name__}: {error}"
 
     def _record(self, fault: Fault[Any], status: str, detail: str = "") -> None:
         self._history.append(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from backupchaos.commands import Command
-from backupchaos.engine.injector import Injector, newest_first
+from backupchaos.engine.injector import Injector
 from backupchaos.engine.loop import OutputPipe
 from backupchaos.engine.observers import JobObserver
 from backupchaos.engine.progress import LinkProgress, links_of
@@ -122,6 +123,11 @@ class JobRun:
                     stop.pop()()
                 self._afterwards(result)
             return result
+        except HarnessBroken as first:
+            self._heal()
+            if self.failures:
+                raise HarnessBroken("; then ".join([str(first), *self.failures])) from first
+            raise
         finally:
             try:
                 self._heal()
@@ -343,12 +349,12 @@ class JobRun:
                 self._arm_progress()
 
     def _heal(self) -> None:
-        """Undo what is still in force, the newest first, each even if another failed."""
-        self._let_go()
+        """Undo what is still in force, the newest first, each even if anything before it failed."""
+        self._injector.attempt("the job could not be let go", self._let_go)
         for name in self._schedule.call_points():  # a server outlives the job, and must not be stopped later
-            self._world.sandbox.arm(name, False)
+            disarm = partial(self._world.sandbox.arm, name, False)
+            self._injector.attempt(f"{name} could not be taken back", disarm)
         self._facts.ended = True
-        left = [self._faults[action.name] for action in self._schedule.step(self._facts)]
-        for fault in newest_first(left):
-            if not fault.spec.outlasts:
-                self._injector.undo(fault)
+        for action in self._schedule.step(self._facts):
+            if not self._faults[action.name].spec.outlasts:
+                self._injector.undo(self._faults[action.name])

@@ -73,6 +73,8 @@ class _Entry:
     since: float = 0.0
     count: int = 0
     """How often it has started."""
+    number: int = 0
+    """Of its last start among all starts: several may come at the same moment."""
 
     def rest(self) -> Status:
         """What follows an end: waiting for the next time, if there is one."""
@@ -98,6 +100,7 @@ class Schedule:
     def __init__(self, faults: Mapping[str, FaultSpec], expected_bytes: int) -> None:
         self.expected_bytes = expected_bytes
         self._entries = {name: _Entry(name, spec) for name, spec in faults.items()}
+        self._starts_so_far = 0
 
     def status(self, name: str) -> Status:
         """Where this fault stands."""
@@ -105,19 +108,17 @@ class Schedule:
 
     def active(self) -> list[str]:
         """Faults in force, in the order of their start."""
-        live = [(e.since, name) for name, e in self._entries.items() if e.status is Status.ACTIVE]
-        return [name for _, name in sorted(live)]
+        live = [e for e in self._entries.values() if e.status is Status.ACTIVE]
+        return [e.name for e in sorted(live, key=lambda e: e.number)]
 
     def step(self, facts: Facts) -> list[Action]:
         """The actions that are due now; each is returned once and taken as done.
 
-        Ends come before starts, so that a fault that replaces another does not overlap it.
+        Ends come before starts, so that a fault that replaces another does not overlap it; and what came last
+        goes first, since it stands on what was there before it.
         """
-        ends = [
-            Action("undo", name)
-            for name, entry in self._entries.items()
-            if entry.status is Status.ACTIVE and self._ends(entry, facts)
-        ]
+        over = [e for e in self._entries.values() if e.status is Status.ACTIVE and self._ends(e, facts)]
+        ends = [Action("undo", e.name) for e in sorted(over, key=lambda e: e.number, reverse=True)]
         for action in ends:
             entry = self._entries[action.name]
             entry.status = entry.rest()
@@ -128,6 +129,8 @@ class Schedule:
                     entry.count += 1
                     entry.status = entry.rest() if entry.spec.instant else Status.ACTIVE
                     entry.since = facts.now
+                    self._starts_so_far += 1
+                    entry.number = self._starts_so_far
                     starts.append(Action("apply", name))
         return ends + starts
 

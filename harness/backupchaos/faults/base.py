@@ -218,6 +218,11 @@ class Fault(ABC, Generic[Spec]):
         start, end = self.windows[-1]
         self.windows[-1] = (start, at if end is None else end)
 
+    @property
+    def begun(self) -> bool:
+        """It was begun, if only to fail, and has not been taken away since."""
+        return bool(self.windows) and (self.spec.instant or self.windows[-1][1] is None)
+
     def available(self) -> None:
         """Raise ``MissingCapability`` if this target or sandbox cannot have the fault, with the reason."""
 

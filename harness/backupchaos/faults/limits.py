@@ -50,6 +50,8 @@ class InGroup(Born[Spec]):
         super().__init__(name, spec, ground)
         self._group: ControlGroup | None = None
         self._hits = 0
+        self._before: int | None = None
+        """What the kernel had counted before; None if it could not even be asked."""
 
     def find_group(self) -> str:
         """Take the control group of the run; the reason if there can be none."""
@@ -78,8 +80,11 @@ class InGroup(Born[Spec]):
     def undo(self) -> None:
         """Take the limit away, and see how often it was met."""
         if self._group is not None:
-            self._hits += self._group.hits() - self._before
-            self._group.limit(None)
+            try:
+                if self._before is not None:
+                    self._hits += self._group.hits() - self._before
+            finally:
+                self._group.limit(None)
 
     def verify_undone(self) -> None:
         """The kernel has no limit any more."""

@@ -32,7 +32,7 @@ class Down(LinkFault[NetworkDown]):
 
     def undo(self) -> None:
         """Bring the link up again."""
-        self.link.up()
+        self.link.up(cause=self.name)
 
     def bite(self) -> list[str]:
         """Connections that were cut, attempts that were refused."""
@@ -58,7 +58,7 @@ class Blackhole(LinkFault[NetworkBlackhole]):
 
     def undo(self) -> None:
         """Let the link speak again; TCP finds out by itself."""
-        self.link.up()
+        self.link.up(cause=self.name)
 
     def bite(self) -> list[str]:
         """Bytes that waited, attempts that got no answer."""

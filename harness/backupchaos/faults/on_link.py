@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backupchaos.errors import HarnessBroken
+from backupchaos.errors import BackupChaosError, HarnessBroken
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.history import Event
 
@@ -152,18 +152,28 @@ class Toxic(LinkFault[Spec]):
 
     def undo(self) -> None:
         """Remove both, each even if the other cannot be removed; what passed meanwhile is counted."""
-        after, problems = self.link.state(), []
+        problems = []
+        try:
+            self._count()
+        except BackupChaosError as error:
+            problems.append(str(error))
+        for toxic in self._toxics.values():
+            try:
+                toxic.remove()
+            except BackupChaosError as error:
+                problems.append(str(error))
+        if problems:
+            raise HarnessBroken("; ".join(problems))
+
+    def _count(self) -> None:
+        """What passed meanwhile; nothing did if the link could not even be asked before."""
+        if not self._before:
+            return
+        after = self.link.state()
         for index, key in enumerate(("up", "down")):
             self._moved[index] += after[key] - self._before[key]
         fresh = after["accepted"] - self._before["accepted"]
         self._connections = max(self._connections, self._before["open"] + fresh)
-        for toxic in self._toxics.values():
-            try:
-                toxic.remove()
-            except HarnessBroken as error:
-                problems.append(str(error))
-        if problems:
-            raise HarnessBroken("; ".join(problems))
 
     def verify_undone(self) -> None:
         """The server shows neither."""

@@ -82,7 +82,7 @@ class _Away(Fault[Spec]):
         if not send(pid, number if polite else signal.SIGSTOP, tree=True):
             raise HarnessBroken("the server was not running any more")
         ended = polite and self._ends(PATIENCE)
-        self.link.down("refused")
+        self.link.down("refused", cause=self.name)
         if ended or (polite and self._ends(PATIENCE)):
             return
         send(pid, signal.SIGKILL, tree=True)
@@ -97,13 +97,20 @@ class _Away(Fault[Spec]):
         try:
             self.server.restart()
         finally:
-            self.link.up()
-            self._away[-1] = (self._away[-1][0], self.ground.history.now())
+            self.link.up(cause=self.name)
+            if self._away:  # else there was no server to stop
+                self._away[-1] = (self._away[-1][0], self.ground.history.now())
 
     def verify_undone(self) -> None:
-        """A server runs, and its port listens (no connection is made: it would be counted)."""
+        """A server runs, and its port listens (no connection is made: it would be counted).
+
+        If the link is in a mode of another fault, that one has the port.
+        """
         if self.server.pid in self.means.exits:
             raise HarnessBroken("the server that was started again has ended")
+        state = self.link.state()
+        if state["mode"] != "up" and state["cause"] != self.name:
+            return
         listeners = self.ground.sandbox.call("network_stats")["listeners"]
         if not any(entry["port"] == self.link.port for entry in listeners):
             raise HarnessBroken("the server runs again, but its port does not listen")

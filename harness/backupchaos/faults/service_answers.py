@@ -85,7 +85,8 @@ class Told(Fault[Spec]):
     def undo(self) -> None:
         """Lift the order; answers that wait go out."""
         totals = self.control.lift(self.name)
-        self._spans[-1] = (self._spans[-1][0], totals["t"])
+        if self._spans:  # else the order was never given
+            self._spans[-1] = (self._spans[-1][0], totals["t"])
         for key in self._totals:
             self._totals[key] += totals.get(key, 0)
         found = [gap for gap in (self._soonest, totals.get("soonest")) if gap is not None]

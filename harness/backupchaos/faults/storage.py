@@ -25,6 +25,8 @@ class _Limited(OnVolume[DiskFull | DiskNearlyFull]):
     mechanism = "tmpfs shrunk in mid-run"
     needs = frozenset({"volumes"})
     cause = NO_SPACE
+    _original: int | None = None
+    """Its size before; None if it could not even be asked for."""
 
     def left(self) -> int:
         """Bytes that stay free."""
@@ -53,14 +55,15 @@ class _Limited(OnVolume[DiskFull | DiskNearlyFull]):
     def undo(self) -> None:
         """Give the space back."""
         try:
-            self.ground.sandbox.resize(self.place, self._original)
+            if self._original is not None:
+                self.ground.sandbox.resize(self.place, self._original)
         finally:
             self.disarm()
 
     def verify_undone(self) -> None:
         """The volume has its size again."""
         total = self.ground.sandbox.usage(self.place).total
-        if total < self._original:
+        if self._original is not None and total < self._original:
             raise HarnessBroken(f"the {self.place} volume has {total} bytes, not {self._original}")
 
     def unfit(self) -> list[str]:
@@ -116,6 +119,8 @@ class NearlyFull(_Limited):
     """Just enough is left; it bites when something is written all the same."""
 
     spec: DiskNearlyFull
+    _least: int | None = None
+    """What was free at worst; None if it never came so far."""
 
     def left(self) -> int:
         """What the scenario leaves."""
@@ -134,8 +139,11 @@ class NearlyFull(_Limited):
 
     def undo(self) -> None:
         """Give the space back, and remember what was left in the end."""
-        self._least = min(self._least, self.ground.sandbox.usage(self.place).free)
-        super().undo()
+        try:
+            if self._least is not None:
+                self._least = min(self._least, self.ground.sandbox.usage(self.place).free)
+        finally:
+            super().undo()
 
     def bite(self) -> list[str]:
         """Writes on the narrow volume, or space that was used up on it."""
@@ -143,8 +151,7 @@ class NearlyFull(_Limited):
         events = self.hits("wrote")
         if events:
             facts.append(f"written to with {format_size(self.left())} left, {first(events)}")
-        used = self.left() - self._least if self.windows else 0
-        if used >= PAGE:
+        if self._least is not None and self.left() - self._least >= PAGE:
             facts.append(f"{format_size(self._least)} were left in the end")
         return facts
 
@@ -155,6 +162,8 @@ class Inodes(OnVolume[DiskInodes]):
     mechanism = "tmpfs remounted with fewer inodes in mid-run"
     needs = frozenset({"volumes"})
     cause = rf"{NO_SPACE}|\binodes?\b"
+    _original: int | None = None
+    """How many it took before; None if it could not even be asked for."""
 
     def watches(self) -> Sequence[SyscallRule]:
         """Names that cannot be made."""
@@ -176,14 +185,15 @@ class Inodes(OnVolume[DiskInodes]):
     def undo(self) -> None:
         """Give them back."""
         try:
-            self.ground.sandbox.limit_files(self.place, total=self._original)
+            if self._original is not None:
+                self.ground.sandbox.limit_files(self.place, total=self._original)
         finally:
             self.disarm()
 
     def verify_undone(self) -> None:
         """As many as before."""
         total = self.ground.sandbox.usage(self.place).files
-        if total < self._original:
+        if self._original is not None and total < self._original:
             raise HarnessBroken(f"the {self.place} volume takes {total} files, not {self._original}")
 
     def bite(self) -> list[str]:

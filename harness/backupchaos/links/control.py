@@ -82,7 +82,7 @@ class Control:
         self._link(order).go_down(order.get("mode", "refused"), str(order.get("cause", "")))
 
     def _up(self, order: dict[str, Any]) -> None:
-        self._link(order).come_up()
+        self._link(order).come_up(str(order.get("cause", "")))
 
     def _reset(self, order: dict[str, Any]) -> None:
         link = self._link(order)

@@ -177,9 +177,9 @@ class Link:
         """
         self._order("down", mode=mode, cause=cause)
 
-    def up(self) -> None:
-        """Undo ``down``; what was stalled moves on."""
-        self._order("up")
+    def up(self, cause: str = "") -> None:
+        """Undo ``down``; what was stalled moves on. With a ``cause`` only what that one ordered, else anybody's."""
+        self._order("up", cause=cause)
 
     def reset(self, cause: str = "") -> None:
         """Reset the live connections, once; new ones work."""

@@ -112,9 +112,14 @@ class Tap:
         return {"cause": self.cause} if self.cause else {}
 
     def go_down(self, mode: str, cause: str = "") -> None:
-        """Make the link unreachable in one of the ``MODES``; a second call changes the mode."""
+        """Make the link unreachable in one of the ``MODES``; a second call changes the mode.
+
+        Raises ValueError where another cause has it down already: its ``up`` would end this one too.
+        """
         if mode not in MODES:
             raise ValueError(f"unknown mode {mode!r}: one of {', '.join(MODES)}")
+        if self.mode != "up" and self.cause and cause not in ("", self.cause):
+            raise ValueError(f"the link is {self.mode} already, because of {self.cause}")
         if self.mode == mode:
             return
         if self.mode != "up":
@@ -136,10 +141,10 @@ class Tap:
             self.ills.refilter()
         self._restall()
 
-    def come_up(self) -> None:
-        """Undo ``go_down``. Raises OSError when the port cannot be listened on again."""
+    def come_up(self, cause: str = "") -> None:
+        """Undo ``go_down``; of one cause only, if it is named. Raises OSError when the port cannot be had again."""
         mode = self.mode
-        if mode == "up":
+        if mode == "up" or (cause and cause != self.cause):
             return
         self.mode = "up"
         counted: dict[str, Any] = {}

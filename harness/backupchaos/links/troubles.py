@@ -120,17 +120,18 @@ class _Flap(Trouble):
     def _fall(self) -> None:
         self._falls += 1
         self._timer = self.link.loop.call_later(self._down, self._rise)
-        self.link.go_down("refused", self.name)
+        if self.link.mode == "up":  # else it is away already, and not ours to bring back
+            self.link.go_down("refused", self.name)
 
     def _rise(self) -> None:
         self._timer = self.link.loop.call_later(self._up, self._fall)
-        self.link.come_up()
+        self.link.come_up(self.name)
 
     def end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.link.come_up()
+        self.link.come_up(self.name)
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"falls": self._falls, "running": self._timer is not None}

@@ -12,6 +12,7 @@ from backupchaos.model.scenario import RESERVED, Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash, given
 from backupchaos.model.sense_expect import EXPECT_RULES
 from backupchaos.model.sense_faults import FAULT_RULES
+from backupchaos.model.sense_together import together
 from backupchaos.units import format_duration, format_size
 
 
@@ -19,10 +20,14 @@ def contradictions(scenario: Scenario, written: Written) -> Iterator[Contradicti
     """Every contradiction of a valid scenario; ``written`` is the file, to tell given values from defaults."""
     for rule in (_source, _services, _volumes, _times, _tags, *EXPECT_RULES):
         yield from rule(scenario, written)
+    wrong = set()
     for name, fault in scenario.faults.items():
         for fault_rule in FAULT_RULES:
-            yield from fault_rule(scenario, name, fault, written)
+            for found in fault_rule(scenario, name, fault, written):
+                wrong.add(name)
+                yield found
     yield from _twice(scenario, written)
+    yield from together(scenario, wrong)
 
 
 def _source(scenario: Scenario, written: Written) -> Iterator[Contradiction]:

@@ -10,6 +10,7 @@ from backupchaos.model.faults.network import NetworkLatency, NetworkSlow
 from backupchaos.model.positions import Path
 from backupchaos.model.scenario import Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash, given
+from backupchaos.model.sense_together import family
 from backupchaos.model.triggers import Trigger
 from backupchaos.model.words import choices, shown
 from backupchaos.units import format_duration, format_range
@@ -192,7 +193,7 @@ def _hidden(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -
         return
     for other, spec in scenario.faults.items():
         gone = spec.kind == "disk.vanishes" and spec.when.start and not spec.transient
-        if gone and getattr(spec, "place", None) == place:
+        if gone and getattr(spec, "place", None) == place and family(fault, spec) is None:
             message = f"the {place} volume is away all the time by the fault '{other}': there is no such disk to act on"
             hint = f"Let '{other}' begin later or end ('for: 5s'), or take one of them away."
             yield clash(("faults", name), "never", message, hint, ("faults", other))

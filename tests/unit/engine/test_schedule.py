@@ -136,3 +136,31 @@ def test_every_fault_is_applied_at_most_once_and_undone_after_it(
         mine = [action.what for action in seen if action.name == name]
         assert mine in ([], ["apply", "undo"])
     assert schedule.active() == []
+
+
+@pytest.mark.parametrize("names", ["abc", "cba", "bca"])
+def test_what_ends_together_ends_newest_first(names: str) -> None:
+    """Whatever their order in the file, and even if none of the clock's moments lies between their starts."""
+    starts = {"a": Trigger(start=True), "b": Trigger(bytes=10), "c": Trigger(bytes=20)}
+    until = Trigger(attempt=2)
+    schedule = Schedule({name: down(starts[name], until=until) for name in names}, 1000)
+    for count in (0, 10, 20):
+        schedule.step(Facts(started=True, bytes=count))
+    assert schedule.active() == ["a", "b", "c"]
+    ends = schedule.step(Facts(started=True, bytes=20, attempts=2))
+    assert ends == [Action("undo", name) for name in "cba"]
+
+
+def test_what_starts_in_one_step_ends_the_other_way_round() -> None:
+    schedule = Schedule({name: down(Trigger(start=True), for_=1.0) for name in "ab"}, 1000)
+    assert schedule.step(Facts()) == [Action("apply", "a"), Action("apply", "b")]
+    assert schedule.step(Facts(started=True, now=1.0)) == [Action("undo", "b"), Action("undo", "a")]
+
+
+def test_a_fault_that_came_again_is_the_newest() -> None:
+    again = {"for_": 1.0, "every": 2.0}
+    schedule = Schedule({"a": down(Trigger(start=True), **again), "b": down(Trigger(bytes=1))}, 1000)
+    schedule.step(Facts(started=True, bytes=1))
+    schedule.step(Facts(started=True, bytes=1, now=1.0))
+    assert schedule.step(Facts(started=True, bytes=1, now=2.0)) == [Action("apply", "a")]
+    assert schedule.step(Facts(ended=True)) == [Action("undo", "a"), Action("undo", "b")]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from backupchaos.model.loader import load_scenario_text
+from backupchaos.model.faults import KINDS
+from backupchaos.model.loader import ScenarioErrors, load_scenario_text
+from backupchaos.model.sense_together import FAMILIES
 
 HEAD = "scenario: x\ntitle: t\n"
 FINE = {
@@ -56,6 +58,17 @@ FINE = {
         "source: {new: 0B, change: 0%}\nservices: {catalog: any}\n"
         "faults: {a: {network.reset: catalog, when: {bytes: 100B}}}"
     ),
+    "one over before the other": "faults: {a: {disk.full: cache, for: 5s}, b: {disk.full: cache, when: {after: 5s}, for: 1s}}",
+    "the same, turned round": "faults: {b: {disk.full: cache, when: {after: 5s}, for: 1s}, a: {disk.full: cache, for: 5s}}",
+    "over before, by what both count": "faults: {a: {network.slow: repository, rate: 1MiB/s}, "
+    "b: {network.flap: repository, until: {attempt: 2}}, c: {network.down: repository, when: {attempt: 2}, for: 1s}}",
+    "two blows": "faults: {a: {process.kill: target, who: helper, when: {at: 20%}}, b: {process.kill: target, when: {at: 60%}}}",
+    "other families of one volume": "faults: {a: {disk.full: repository}, b: {disk.inodes: repository}, "
+    "c: {disk.readonly: repository, when: {at: 50%}}, d: {permission.denied: repository}, e: {disk.slow: repository}}",
+    "a volume away and calls on it": "faults: {a: {disk.vanishes: cache, when: {at: 50%}}, b: {disk.slow: cache}}",
+    "power and another volume": "faults: {a: {power.cut: repository, when: {at: 50%}}, b: {disk.full: temp}}",
+    "power and a wrong password": "faults: {a: {power.cut: repository, when: {at: 50%}}, "
+    "b: {repository.wrong_password: repository}}",
     "literal brace": "expect: {log: [{matches: '\\{path}'}]}",
 }
 
@@ -63,3 +76,28 @@ FINE = {
 @pytest.mark.parametrize("name", FINE)
 def test_no_false_alarm(name: str) -> None:
     load_scenario_text(f"{HEAD}{FINE[name]}\n", "x")
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("for: 5s", "when: {after: 4.9s}"),
+        ("for: 5s, every: 10s", "when: {after: 5s}"),
+        ("when: {after: 1s}, for: 1s", "when: {after: 30s}"),  # both may be noticed late, and in one step
+        ("for: 5s", "when: {at: 100%}"),
+        ("until: {at: 50%}", "when: {bytes: 999MiB}"),
+        ("until: {at: 50%}", "when: {at: 49%}"),
+        ("until: {attempt: 2}", "when: exit"),
+        ("", "when: {at: 50%}"),
+    ],
+)
+def test_what_is_not_known_to_be_apart_is_refused(first: str, then: str) -> None:
+    a, b = (", ".join(filter(None, ("disk.full: cache", more))) for more in (first, then))
+    under = "expect: {under_fault: {list: any}}\n"
+    with pytest.raises(ScenarioErrors) as caught:
+        load_scenario_text(f"{HEAD}{under}faults:\n  a: {{{a}}}\n  b: {{{b}}}\n", "x")
+    assert [(p.code, p.line) for p in caught.value.problems] == [("together", 6)]
+
+
+def test_every_family_is_of_kinds_that_there_are() -> None:
+    assert frozenset().union(*FAMILIES.values()) <= KINDS.keys()
