@@ -22,7 +22,7 @@ ADVICE: Mapping[str, str] = {
     "dns.": "the job asked for no name meanwhile: it may keep its connection, so start earlier or last longer",
     "disk.": _VOLUME,
     "disk.full": "no write needed more than was free: lower 'headroom', or give the job more new data",
-    "disk.nearly_full": "no write needed more than was free: lower 'left', or give the job more new data",
+    "disk.nearly_full": "nothing was written there meanwhile: start earlier, or give the job more new data",
     "disk.inodes": "the job made no file there meanwhile: lower 'left', or start earlier",
     "disk.quota": "no file became that large: lower 'size', or give the job more new data",
     "disk.lost_fsync": "the job synced nothing there: a tool that never syncs cannot be lied to",

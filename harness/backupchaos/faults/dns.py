@@ -56,7 +56,7 @@ class _Naming(LinkFault[Spec]):
 
     def asked(self) -> list[Event]:
         """Questions for an address that were answered so; our own ask for something else."""
-        return [event for event in self.mine("name") if event["type"] in {"A", "AAAA"}]
+        return [event for event in self.met("name") if event["type"] in {"A", "AAAA"}]
 
 
 class Failure(_Naming[DnsFailure]):

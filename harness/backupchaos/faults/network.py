@@ -87,16 +87,20 @@ class Reset(LinkFault[NetworkReset]):
 class Slow(Toxic[NetworkSlow]):
     """No more than a rate."""
 
+    @property
+    def kilobytes(self) -> int:
+        """The rate as the server is told: in thousands of bytes a second."""
+        return max(1, round(self.spec.rate / 1000))
+
     def apply(self) -> str:
         """Limit both directions."""
-        rate = max(1, round(self.spec.rate / 1000))
-        self.add("bandwidth", rate=rate)
-        return f"{rate} kB/s in each direction of each connection"
+        self.add("bandwidth", rate=self.kilobytes)
+        return f"{self.kilobytes} kB/s in each direction of each connection"
 
     def bite(self) -> list[str]:
         """So many bytes cannot have passed at that rate, on so many connections, without being held up."""
         up, down = self.moved()
-        held = max(up, down) / self.spec.rate / max(1, self._connections)
+        held = max(up, down) / (self.kilobytes * 1000) / max(1, self._connections)
         return [f"{up} bytes up, {down} down: held up for {held:.2f} s or more"] if held >= MIN_DELAY else []
 
 
@@ -113,7 +117,7 @@ class Latency(Toxic[NetworkLatency]):
         """Bytes passed while the delay was on."""
         up, down = self.moved()
         if (up or down) and self.spec.delay > 0:
-            return [f"{up} bytes up and {down} down delayed by {self.spec.delay * 1000:g} ms"]
+            return [f"{up} bytes up and {down} down delayed by {round(self.spec.delay * 1000)} ms"]
         return []
 
 

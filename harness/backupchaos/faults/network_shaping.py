@@ -76,7 +76,7 @@ class CutAfter(_Trouble[NetworkCutAfter]):
 
     def bite(self) -> list[str]:
         """Connections that were reset."""
-        count = len(self.mine("close"))
+        count = len(self.met("close"))
         return [f"{count} connections reset after {self.spec.size} bytes each"] if count else []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from backupchaos.errors import BackupChaosError, HarnessBroken
 from backupchaos.faults.base import Fault, Ground, Spec
+from backupchaos.faults.moments import LAG, job_end
 from backupchaos.history import Event
 
 CAUSE = (
@@ -47,6 +48,17 @@ class LinkFault(Fault[Spec]):
             for event in self.ground.history.of("link")
             if event["ev"] in names and event.get("cause") == self.name
         ]
+
+    def met(self, *names: str) -> list[Event]:
+        """Those of them that the job met: what is tried out after it (lists, restores) proves nothing about it.
+
+        A fault that comes after the job can only be met by what comes after it.
+        """
+        history = self.ground.history
+        limit = job_end(history) + LAG
+        if self.windows and self.windows[0][0] >= limit - LAG:
+            return self.mine(*names)
+        return [event for event in self.mine(*names) if event.t <= limit]
 
     def listening(self) -> bool:
         """The kernel shows a listener on the link's port (no connection is made: it would be counted)."""
@@ -100,12 +112,12 @@ class LinkFault(Fault[Spec]):
         nor where another link of the run may be meant.
         """
         alone = "network" in self.ground.sandbox.capabilities
-        sure = [e for e in self.mine("refused") if e["exact"] or (alone and "shared" not in e.data)]
+        sure = [e for e in self.met("refused") if e["exact"] or (alone and "shared" not in e.data)]
         return sum(int(e["count"]) for e in sure)
 
     def cut(self) -> list[str]:
         """Connections that this fault ended, in words."""
-        ended = self.mine("close")
+        ended = self.met("close")
         if not ended:
             return []
         moved = sum(int(event.get("up", 0)) for event in ended)
@@ -113,7 +125,7 @@ class LinkFault(Fault[Spec]):
 
     def stalled(self) -> list[str]:
         """Connections on which bytes waited in vain, and attempts without an answer, in words."""
-        hits = self.mine("fault_hit")
+        hits = self.mine("fault_hit")  # told when the silence ends, which may be after the job
         facts = []
         if hits:
             most = max(sum(int(e.get(key, 0)) for key in ("up", "down", "kept")) for e in hits)

@@ -8,7 +8,7 @@ from typing import Any
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults import service_answers
 from backupchaos.faults.base import Fault, Means, Server, Spec
-from backupchaos.faults.service_answers import job_end
+from backupchaos.faults.moments import LAG, job_end
 from backupchaos.model.faults.service import ServiceKill, ServiceRestart
 
 GONE = (
@@ -19,8 +19,6 @@ GONE = (
 """What clients say of a server that is no longer there."""
 PATIENCE = 1.0
 """Seconds for a server to end by itself, before its connections are cut, and again before it is killed."""
-LAG = 0.1
-"""Seconds after which the tap has told of a refusal: it counts them every 25 ms."""
 
 
 class _Away(Fault[Spec]):
@@ -119,7 +117,8 @@ class _Away(Fault[Spec]):
         """Connections that died with the server, attempts that found nobody."""
         limit = job_end(self.ground.history) + LAG
         links = [e for e in self.ground.history.of("link") if e["link"] == self.spec.on_link]
-        events = [event for event in links if event.t <= limit and self._while_away(event.t)]
+        mine = [e for e in links if e.get("cause") in (None, "", self.name)]
+        events = [event for event in mine if event.t <= limit and self._while_away(event.t)]
         closes = [event for event in events if event["ev"] == "close"]
         died = [e for e in closes if str(e.get("reason")) in ("down", "upstream_fin", "upstream_rst")]
         sure = [e for e in events if e["ev"] == "refused" and "shared" not in e.data]

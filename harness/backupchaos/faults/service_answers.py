@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.base import Fault, Spec
-from backupchaos.history import Event, History
+from backupchaos.faults.moments import job_end
+from backupchaos.history import Event
 from backupchaos.model.faults.service import (
     ServiceCredentialsExpire,
     ServiceErrors,
@@ -19,12 +20,6 @@ from backupchaos.services.misdeeds import What
 
 CLOCKS = 0.001
 """Seconds by which two readings of the same clock may differ through rounding."""
-
-
-def job_end(history: History) -> float:
-    """When the job under the faults ended; what the engine tries out afterwards is no proof that the job met them."""
-    ended = next((event for event in history.of("job.end") if event["job"] == "fault"), None)
-    return ended.t if ended is not None else history.now()
 
 
 class Told(Fault[Spec]):

@@ -41,7 +41,13 @@ class _Limited(OnVolume[DiskFull | DiskNearlyFull]):
 
     def apply(self) -> str:
         """Shrink; the kernel itself then says ENOSPC."""
-        self._original = self.ground.sandbox.usage(self.place).total
+        usage = self.ground.sandbox.usage(self.place)
+        self._original = usage.total
+        if self.left() >= usage.free:  # to leave more than there is would make the volume larger
+            raise HarnessBroken(
+                f"the {self.place} volume has {format_size(usage.free)} free, so leaving "
+                f"{format_size(self.left())} takes nothing away: leave less"
+            )
         self.arm()
         self.ground.sandbox.leave(self.place, self.left())
         return f"{self.place} volume: {format_size(self.left())} left"
@@ -171,7 +177,13 @@ class Inodes(OnVolume[DiskInodes]):
 
     def apply(self) -> str:
         """Remount; the kernel itself then says ENOSPC."""
-        self._original = self.ground.sandbox.usage(self.place).files
+        usage = self.ground.sandbox.usage(self.place)
+        self._original = usage.files
+        if self.spec.left >= usage.free_files:
+            raise HarnessBroken(
+                f"the {self.place} volume can hold {usage.free_files} more files, so leaving "
+                f"{self.spec.left} takes nothing away: leave fewer"
+            )
         self.arm()
         self.ground.sandbox.limit_files(self.place, left=self.spec.left)
         return f"{self.place} volume: {self.spec.left} more files can be made"

@@ -20,6 +20,18 @@ def _lasting(value: float) -> float:
     raise Mistake("expected at least 10ms", code="zero", hint="Write such as 500ms.")
 
 
+def _in_milliseconds(value: float) -> float:
+    if value == 0 or value >= 0.001:  # nothing at all has a message of its own
+        return value
+    raise Mistake("expected at least 1ms", code="zero", hint="Write such as 200ms.")
+
+
+def _in_kilobytes(value: int) -> int:
+    if value == 0 or value >= 1000:
+        return value
+    raise Mistake("expected at least 1000B/s", code="zero", hint="Write such as 64KiB/s.")
+
+
 def _some(value: float) -> float:
     if value > 0:
         return value
@@ -27,6 +39,10 @@ def _some(value: float) -> float:
 
 
 Lasting = Annotated[Duration, AfterValidator(_lasting)]
+Delay = Annotated[Duration, AfterValidator(_in_milliseconds)]
+"""Toxiproxy counts in milliseconds: less would be no delay."""
+Trickle = Annotated[Rate, AfterValidator(_in_kilobytes)]
+"""Toxiproxy counts in thousands of bytes."""
 Share = Annotated[Percent, AfterValidator(_some)]
 
 
@@ -65,7 +81,7 @@ class NetworkSlow(_OnLink):
 
     kind = "network.slow"
     place: LinkPlace = Field(alias="network.slow", description="Where")
-    rate: Rate = Field(description="Bytes per second")
+    rate: Trickle = Field(description="Bytes per second")
 
 
 class NetworkLatency(_OnLink):
@@ -73,7 +89,7 @@ class NetworkLatency(_OnLink):
 
     kind = "network.latency"
     place: LinkPlace = Field(alias="network.latency", description="Where")
-    delay: Duration = Field(description="How much later each byte arrives")
+    delay: Delay = Field(description="How much later each byte arrives")
     jitter: Duration = Field(default=0.0, description="The delay varies by so much either way")
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from backupchaos.model.faults.base import FaultSpec
+from backupchaos.model.words import Mistake
 from backupchaos.units import Duration, Size
 
 Written = Literal["repository", "cache", "temp"]
 Volume = Literal["source", "repository", "cache", "temp"]
 DiskCall = Literal["open", "read", "write", "fsync", "rename", "unlink", "mkdir"]
+
+
+def _longer(value: float) -> float:
+    if value > 0:
+        return value
+    raise Mistake("a delay of nothing is no fault", code="zero", hint="Write such as 20ms.")
+
+
+Longer = Annotated[Duration, AfterValidator(_longer)]
 
 
 class _OnVolume(FaultSpec):
@@ -63,7 +73,7 @@ class DiskSlow(_OnVolume):
 
     kind = "disk.slow"
     place: Volume = Field(alias="disk.slow", description="Where")
-    delay: Duration = Field(default=0.02, description="How much longer each call takes")
+    delay: Longer = Field(default=0.02, description="How much longer each call takes")
 
 
 class DiskIoError(_OnVolume):
