@@ -13,7 +13,7 @@ from tests.faults.bench import Tried, bench, python, tried
 from tests.faults.echo import DIAL, NOTHING, echo_service
 
 from backupchaos.environments.local.environment import LocalEnvironment
-from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 from backupchaos.faults.on_link import CAUSE
 from backupchaos.links.links import Link
 
@@ -437,7 +437,8 @@ def test_faults_of_one_link_at_a_time(tmp_path: Path) -> None:
         one.undo()
         one.verify_undone()
         three.begin(made.world.history.now())
-        three.apply()
+        with pytest.raises(UsageProblem, match="refused already, because of other"):
+            three.apply()
         with pytest.raises(HarnessBroken, match="because of other, not of third"):
             three.verify()
         two.undo()

@@ -652,3 +652,8 @@ def test_rclone_writes_into_an_empty_mount_point_and_is_content(tmp_path: Path) 
         assert not made.run("ls", f"{made.ground.workspace.location.path}/mirror").ok  # type: ignore[union-attr]
     assert result.returncode == 0
     assert "were written into it" in result.proof[1]
+
+
+def test_to_leave_more_than_there_is_breaks_the_run(tmp_path: Path) -> None:
+    with pytest.raises(HarnessBroken, match="takes nothing away: leave"):
+        tried(tmp_path, {"disk.nearly_full": "repository", "left": 2**40}, python("pass"))
