@@ -35,7 +35,8 @@ def image(daemon: Daemon, tmp_path: Path) -> Iterator[str]:
     """An image that can be told from all others."""
     name = "backupchaos-test/tar:1"
     (tmp_path / "Dockerfile").write_text(
-        "FROM debian:bookworm-slim\nRUN echo made for this test >/etc/backupchaos-test\n", "utf-8"
+        "FROM debian:bookworm-slim\nRUN mkdir /opt/test && printf '#!/bin/sh\\necho made for this test\\n' >/opt/test/version && chmod +x /opt/test/version\n",
+        "utf-8",
     )
     daemon.client.images.build(path=str(tmp_path), tag=name, rm=True)
     yield name

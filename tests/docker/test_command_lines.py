@@ -15,7 +15,7 @@ target: tar
 image: {image}
 backup: {{shell: 'tar -C {{source}} -cf {{repository}}/all.tar .'}}
 restore: {{shell: 'tar -C {{restore}} -xpf {{repository}}/all.tar'}}
-version: {{run: sh -c "cat /etc/backupchaos-test || echo no image of the test"}}
+version: {{run: /opt/test/version}}
 promises: {{aspects: [content], features: [], history: false}}
 """
 GONE = {"DOCKER_HOST": "unix:///nobody/listens/here"}

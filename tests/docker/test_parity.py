@@ -23,6 +23,7 @@ sys.path.pop(0)
     ("target", "scenario", "verdict"),
     [
         ("reference", "disk_full", Verdict.PASS),
+        ("reference", "version_drift", Verdict.PASS),
         pytest.param("restic", "process_killed", Verdict.FAIL, marks=pytest.mark.needs("restic")),
         pytest.param("rclone", "network_loss", Verdict.PASS, marks=pytest.mark.needs("rclone")),
         pytest.param("borg", "disk_readonly", Verdict.PASS, marks=pytest.mark.needs("borg")),

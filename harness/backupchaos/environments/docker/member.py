@@ -27,6 +27,8 @@ CODE = f"{RUNTIME}-code"
 """Where containers see our own packages, each by a bind mount of its own."""
 _PACKAGES = Path(__file__).parents[2]
 _SCRATCH = {"/tmp": "size=64m,mode=1777", "/var/tmp": "size=64m,mode=1777", "/run": "size=16m,mode=755"}  # noqa: S108
+PYTHON = (f"{RUNTIME}/lib/ld.so", "--library-path", f"{RUNTIME}/lib", f"{RUNTIME}/bin/python3")
+"""The agent's own, which runs in any image."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -152,10 +154,9 @@ def _container(plan: Plan) -> DockerContainer:
     from testcontainers.core.container import DockerContainer
 
     testcontainers_config.ryuk_disabled = True  # our own reaper works without pulling another image
-    python = f"{RUNTIME}/lib/ld.so --library-path {RUNTIME}/lib {RUNTIME}/bin/python3".split()
     agent = f"{CODE}/backupchaos/environments/docker/inside.py"
     container = DockerContainer(plan.image)
-    container.with_command([*python, "-ISB", agent, f"{RUNTIME}-sockets/{plan.name}"])
+    container.with_command([*PYTHON, "-ISB", agent, f"{RUNTIME}-sockets/{plan.name}"])
     container.with_volume_mapping(plan.runtime, RUNTIME, "ro")
     container.with_volume_mapping(str(_PACKAGES), f"{CODE}/backupchaos", "ro")
     container.with_volume_mapping(str(plan.sockets), f"{RUNTIME}-sockets", "rw")

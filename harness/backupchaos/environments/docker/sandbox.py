@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import glob
 import select
 import shutil
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from backupchaos.commands import Command
-from backupchaos.environments.base import ControlGroup, Controller, Place, ProcessInfo, Role, SandboxEvent
+from backupchaos.environments.base import (
+    ControlGroup,
+    Controller,
+    Place,
+    ProcessInfo,
+    Role,
+    SandboxEvent,
+    SyscallRule,
+)
 from backupchaos.environments.docker.limits import ContainerGroup
-from backupchaos.environments.docker.member import CODE, Member
+from backupchaos.environments.docker.member import CODE, PYTHON, Member
 from backupchaos.environments.docker.mounts import ContainerMounts
 from backupchaos.environments.docker.names import PACKAGES, PYTHON_IMAGE, TOXIPROXY_IMAGE, TOXIPROXY_PROGRAM
-from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 
 KEEPER, TARGET, BARE, SERVICE, LINK, TOXIPROXY = "keeper", "target", "bare", "service", "link", "toxiproxy"
 _MEMBER_OF: dict[str, str] = {"target": TARGET, "tool": TARGET, "service": SERVICE, "link": LINK}
@@ -140,16 +151,32 @@ class DockerSandbox(ContainerMounts):
         member = self.member(name)
         for option in ("expose", "cgroup"):  # settled when a container is made
             options.pop(option, None)
-        argv = tuple(self._made.translated(word) for word in command.argv)
-        if name == TOXIPROXY:
-            argv = ("/toxiproxy", *argv[1:])  # its name in the official image
-        elif argv[0] == command.argv[0] and not self._made.carries(argv[0]):
-            argv = (argv[0].rpartition("/")[2], *argv[1:])  # where the machine has it, the image need not
+        argv = self._argv(command.argv, name, member)
+        options["rules"] = [_renamed(rule, command.argv, argv) for rule in options.get("rules", ())]
         env = dict(command.env)
         if member.plan.image == PYTHON_IMAGE:
             env["PYTHONPATH"] = f"{CODE}:{PACKAGES}"
         inside = Command(argv, env, command.cwd, command.stdin, command.secrets)
+        try:
+            return self._outer(name, member.spawn(inside, role=role, **options))
+        except UsageProblem:
+            if not command.argv[0].startswith("/") or len(argv) != len(command.argv):
+                raise
+        inside = replace(inside, argv=(command.argv[0], *argv[1:]))  # a path of the image that is not on PATH
         return self._outer(name, member.spawn(inside, role=role, **options))
+
+    def _argv(self, argv: Sequence[str], name: str, member: Member) -> tuple[str, ...]:
+        """A command line of this machine as the container understands it."""
+        first, *rest = argv
+        words = tuple(self._made.translated(word) for word in rest)
+        if name == TOXIPROXY:
+            return ("/toxiproxy", *words)  # its name in the official image
+        if first == sys.executable and member.plan.image != PYTHON_IMAGE:
+            return (*PYTHON, *words)  # the image of a tool need not have one
+        if self._made.carries(first):
+            return (first, *words)
+        # Where the machine has it, the image need not.
+        return (self._made.translated(first).rpartition("/")[2], *words)
 
     def fileno(self) -> int:
         """Readable when ``events`` has something to return."""
@@ -272,3 +299,11 @@ class DockerSandbox(ContainerMounts):
             shutil.rmtree(self._made.folder)
         if problems:
             raise problems[0]
+
+
+def _renamed(rule: SyscallRule, before: Sequence[str], after: Sequence[str]) -> SyscallRule:
+    """A rule that waits for the program under its name on this machine waits for it under the image's."""
+    name = glob.escape(before[0])
+    if after[0] == before[0] or name not in rule.paths:
+        return rule
+    return replace(rule, paths=tuple(f"*/{after[0]}" if path == name else path for path in rule.paths))
