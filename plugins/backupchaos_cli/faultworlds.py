@@ -19,7 +19,7 @@ from backupchaos.errors import BackupChaosError, MissingCapability
 from backupchaos.faults.base import Fault, Ground
 from backupchaos.faults.registry import make_fault
 from backupchaos.history import History
-from backupchaos.model.faults import KINDS
+from backupchaos.model.faults import KINDS, AnyFault
 from backupchaos.model.guide import example
 from backupchaos.model.loader import load_scenario_text
 from backupchaos.model.scenario import Scenario
@@ -183,9 +183,16 @@ class Trials:
 
 
 def _scenario(repository: str, kinds: Sequence[str]) -> Scenario:
-    """With every fault that is tried there: the world is made so that each can be had."""
-    lines = [f"  {_name(kind)}: {_ending(example(kind))}\n" for kind in kinds]
-    return load_scenario_text(f"{SCENARIO.format(repository=repository)}faults:\n{''.join(lines)}", "doctor")
+    """With every fault that is tried there: the world is made so that each can be had.
+
+    They are tried one after the other, so that also those are in it which no scenario may have together.
+    """
+    text = SCENARIO.format(repository=repository)
+    world, faults = load_scenario_text(text, "doctor"), dict[str, AnyFault]()
+    for kind in kinds:
+        alone = load_scenario_text(f"{text}faults: {{{_name(kind)}: {_ending(example(kind))}}}\n", "doctor")
+        faults.update(alone.faults)
+    return world.model_copy(update={"faults": faults})
 
 
 def _ending(fault: str) -> str:
