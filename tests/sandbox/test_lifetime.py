@@ -124,7 +124,7 @@ def test_close_ends_everything_and_is_idempotent(mechanism: str, make_box: Calla
     marker = f"marker-close-{mechanism}-{os.getpid()}"
     _, read = box.start("trap '' TERM; (setsid sleep 1000 &); echo up; sleep 1000", env={"MARKER": marker})
     assert box.line(read) == "up"
-    assert len(marked(marker)) >= 2
+    gone(lambda: len(marked(marker)) < 2)  # the daemon may be in the middle of its exec
     box.sandbox.close()
     assert marked(marker) == []
     box.sandbox.close()
@@ -246,8 +246,12 @@ def test_healing_touches_no_live_run_and_no_replaced_directory(
     root.rename(tmp_path / "moved")
     root.mkdir()
     (root / "precious").write_text("not made by us")
-    journal.heal()
-    assert list(folder.iterdir()) == [root], "the journal was worked off"
+
+    def unhealed() -> bool:
+        journal.heal()
+        return list(folder.iterdir()) != [root]
+
+    gone(unhealed)  # the last process of the run may still be on its way out
     assert (root / "precious").exists()
     assert (tmp_path / "moved").exists()
 
