@@ -101,6 +101,7 @@ class Slow(Toxic[NetworkSlow]):
         """So many bytes cannot have passed at that rate, on so many connections, without being held up."""
         up, down = self.moved()
         held = max(up, down) / (self.kilobytes * 1000) / max(1, self._connections)
+        held = min(held, self.lasted())  # a burst that passed at once was held up no longer than this
         return [f"{up} bytes up, {down} down: held up for {held:.2f} s or more"] if held >= MIN_DELAY else []
 
 
@@ -114,8 +115,10 @@ class Latency(Toxic[NetworkLatency]):
         return f"{delay} ms each way" + (f", {jitter} ms more or less" if jitter else "")
 
     def bite(self) -> list[str]:
-        """Bytes passed while the delay was on."""
+        """Bytes passed while the delay was on, and the server says that it held them back, if it says anything."""
         up, down = self.moved()
+        if self.link.tells_of_toxics and not any(e["what"] == "delayed" for e in self.met("fault_hit")):
+            return []
         if (up or down) and self.spec.delay > 0:
             return [f"{up} bytes up and {down} down delayed by {round(self.spec.delay * 1000)} ms"]
         return []

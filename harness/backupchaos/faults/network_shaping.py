@@ -141,7 +141,7 @@ class Loss(_Trouble[NetworkLoss]):
 
     def bite(self) -> list[str]:
         """Packets that the kernel counted as dropped, by socket."""
-        lost = self.mine("lost")
+        lost = self.told("lost")
         if not lost:
             return []
         count, conns = sum(int(e["count"]) for e in lost), len({e["conn"] for e in lost})
@@ -195,7 +195,7 @@ class Slice(Toxic[NetworkSlice]):
     def bite(self) -> list[str]:
         """Chunks that were cut."""
         up, down = self.moved()
-        cut = [e for e in self.mine("fault_hit") if e.get("what") == "sliced"]
+        cut = [e for e in self.met("fault_hit") if e.get("what") == "sliced"]
         if not cut:
             return []
         largest = max(int(e["pieces"]) for e in cut)
@@ -217,7 +217,7 @@ class Corrupt(_Trouble[NetworkCorrupt]):
 
     def bite(self) -> list[str]:
         """Each flip as the tap made it."""
-        flips = self.mine("flip")
+        flips = self.met("flip")
         if not flips:
             return []
         first, conns = flips[0], len({e["conn"] for e in flips})

@@ -54,11 +54,28 @@ class LinkFault(Fault[Spec]):
 
         A fault that comes after the job can only be met by what comes after it.
         """
-        history = self.ground.history
-        limit = job_end(history) + LAG
-        if self.windows and self.windows[0][0] >= limit - LAG:
-            return self.mine(*names)
+        limit = self._limit()
         return [event for event in self.mine(*names) if event.t <= limit]
+
+    def told(self, *names: str) -> list[Event]:
+        """The same of what the tap tells of only later, as when a silence ends: by connections that the job made."""
+        limit = self._limit()
+        late = {
+            (event["link"], event["conn"])
+            for event in self.ground.history.of("link")
+            if event["ev"] == "open" and event.t > limit
+        }
+        found = [event for event in self.mine(*names) if (event["link"], event["conn"]) not in late]
+        return [event for event in found if event["conn"] or event.t <= limit]  # 0 is the listener itself
+
+    @property
+    def after_the_job(self) -> bool:
+        """It came when the job had ended."""
+        return bool(self.windows) and self.windows[0][0] >= job_end(self.ground.history)
+
+    def _limit(self) -> float:
+        """The last moment at which the job can have met it."""
+        return float("inf") if self.after_the_job else job_end(self.ground.history) + LAG
 
     def listening(self) -> bool:
         """The kernel shows a listener on the link's port (no connection is made: it would be counted)."""
@@ -125,7 +142,7 @@ class LinkFault(Fault[Spec]):
 
     def stalled(self) -> list[str]:
         """Connections on which bytes waited in vain, and attempts without an answer, in words."""
-        hits = self.mine("fault_hit")  # told when the silence ends, which may be after the job
+        hits = self.told("fault_hit")
         facts = []
         if hits:
             most = max(sum(int(e.get(key, 0)) for key in ("up", "down", "kept")) for e in hits)
@@ -147,10 +164,11 @@ class Toxic(LinkFault[Spec]):
         self._before: dict[str, Any] = {}
         self._moved = [0, 0]
         self._connections = 0
+        self._counted = False
 
     def add(self, kind: str, **attributes: int) -> None:
         """Add it; its name is the fault's, with the stream's."""
-        self._before = self.link.state()
+        self._before, self._counted = self.link.state(), False
         for stream in ("upstream", "downstream"):
             name = f"{self.name}_{stream}"
             self._toxics[name] = self.link.toxic(kind, stream, name=name, **attributes)
@@ -161,6 +179,11 @@ class Toxic(LinkFault[Spec]):
         for name, toxic in self._toxics.items():
             if name not in there or there[name].attributes != toxic.attributes:
                 raise HarnessBroken(f"the toxic {name} is not on the link")
+
+    def after_job(self) -> None:
+        """Count now, if it is in force: what others send from here on is not the job's."""
+        if self.begun and not self.after_the_job:
+            self._count()
 
     def undo(self) -> None:
         """Remove both, each even if the other cannot be removed; what passed meanwhile is counted."""
@@ -178,14 +201,15 @@ class Toxic(LinkFault[Spec]):
             raise HarnessBroken("; ".join(problems))
 
     def _count(self) -> None:
-        """What passed meanwhile; nothing did if the link could not even be asked before."""
-        if not self._before:
+        """What passed meanwhile, once; nothing did if the link could not even be asked before."""
+        if not self._before or self._counted:
             return
         after = self.link.state()
         for index, key in enumerate(("up", "down")):
             self._moved[index] += after[key] - self._before[key]
         fresh = after["accepted"] - self._before["accepted"]
         self._connections = max(self._connections, self._before["open"] + fresh)
+        self._counted = True
 
     def verify_undone(self) -> None:
         """The server shows neither."""
@@ -198,6 +222,11 @@ class Toxic(LinkFault[Spec]):
         """What these toxics did; only the embedded server tells."""
         by = {f"toxic:{name}" for name in self._toxics}
         return [e for e in self.ground.history.of("link") if e["ev"] in names and e.get("by") in by]
+
+    def lasted(self) -> float:
+        """Seconds in which the job can have met them."""
+        now, limit = self.ground.history.now(), self._limit()
+        return sum(max(0.0, min(now if end is None else end, limit) - start) for start, end in self.windows)
 
     def moved(self) -> tuple[int, int]:
         """(up, down) bytes that went over the link while the toxics were on."""

@@ -246,6 +246,11 @@ class Link:
         """End a ``hold``, whether by trigger or by call."""
         self._order("release")
 
+    @property
+    def tells_of_toxics(self) -> bool:
+        """Whether the server behind it tells what its toxics have done to which connection."""
+        return self._links.toxics_logged
+
     def mark(self) -> tuple[int, int]:
         """Count bytes from here for ``arm(since="mark")``; returns the totals (up, down) so far."""
         reply = self._order("mark")

@@ -21,9 +21,13 @@ def _lasting(value: float) -> float:
 
 
 def _in_milliseconds(value: float) -> float:
-    if value == 0 or value >= 0.001:  # nothing at all has a message of its own
+    if value == 0:  # nothing at all has a message of its own
         return value
-    raise Mistake("expected at least 1ms", code="zero", hint="Write such as 200ms.")
+    if value < 0.001:
+        raise Mistake("expected at least 1ms", code="zero", hint="Write such as 200ms.")
+    if abs(value * 1000 - round(value * 1000)) > 1e-6:
+        raise Mistake("expected whole milliseconds", code="fraction", hint="Write such as 200ms.")
+    return value
 
 
 def _in_kilobytes(value: int) -> int:
@@ -40,7 +44,7 @@ def _some(value: float) -> float:
 
 Lasting = Annotated[Duration, AfterValidator(_lasting)]
 Delay = Annotated[Duration, AfterValidator(_in_milliseconds)]
-"""Toxiproxy counts in milliseconds: less would be no delay."""
+"""Toxiproxy counts in milliseconds: less would be no delay, and a part of one is lost."""
 Trickle = Annotated[Rate, AfterValidator(_in_kilobytes)]
 """Toxiproxy counts in thousands of bytes."""
 Share = Annotated[Percent, AfterValidator(_some)]
@@ -90,7 +94,7 @@ class NetworkLatency(_OnLink):
     kind = "network.latency"
     place: LinkPlace = Field(alias="network.latency", description="Where")
     delay: Delay = Field(description="How much later each byte arrives")
-    jitter: Duration = Field(default=0.0, description="The delay varies by so much either way")
+    jitter: Delay = Field(default=0.0, description="The delay varies by so much either way")
 
 
 class NetworkCutAfter(_OnLink):
