@@ -9,6 +9,7 @@ from backupchaos.environments.base import Place, SyscallRule
 from backupchaos.errors import BackupChaosError, HarnessBroken, MissingCapability
 from backupchaos.faults.base import SETTLE, Fault, Ground, Spec
 from backupchaos.faults.files import literal
+from backupchaos.faults.moments import LAG, job_end
 from backupchaos.history import Event
 
 PATIENCE = 10.0
@@ -114,8 +115,15 @@ class OnVolume(Fault[Spec]):
             raise HarnessBroken("; ".join(problems))
 
     def hits(self, rule: str) -> list[Event]:
-        """What a rule reported while it was in force; ``rule`` is its name without the fault's."""
-        return [event for event in self.syscalls(f"{self.name}.{rule}") if self._is_armed(event.t)]
+        """What a rule reported while it was in force; ``rule`` is its name without the fault's.
+
+        A server makes calls for others too, after the job: those prove only a fault that came after it.
+        """
+        found = [event for event in self.syscalls(f"{self.name}.{rule}") if self._is_armed(event.t)]
+        end = job_end(self.ground.history)
+        if not self.remote or (self.windows and self.windows[0][0] >= end):
+            return found
+        return [event for event in found if event.t <= end + LAG]
 
     def strays(self) -> list[str]:
         """Calls that a rule acted on before or after."""

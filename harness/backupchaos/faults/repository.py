@@ -7,6 +7,7 @@ from typing import Any
 
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Spec
+from backupchaos.faults.moments import in_company
 from backupchaos.model.faults.repository import RepositoryBitflip, RepositoryDelete, RepositoryTruncate
 
 HOW = {"bit": "bitflip", "zeros": "zero", "swapped": "swap"}
@@ -119,17 +120,13 @@ class _Damage(Fault[Spec]):
                 elif event["different"] or event["missing"] or event["extra"]:
                     facts.append(f"restore of {event['which']} differs")
         for event in self.ground.history.of("job.end"):
-            if event["job"] == "fault" and event["outcome"] != "success" and not self._others():
+            if event["job"] == "fault" and event["outcome"] != "success" and not in_company(self.ground.history, self.name):
                 facts.append(f"the job ended with {event['outcome']}")
         for record in self.damaged:
             now = self.ground.sandbox.call("digest", path=record["path"])
             if now is not None and now != record["after"]:
                 facts.append(f"{record['path']} was rewritten")
         return facts
-
-    def _others(self) -> bool:
-        """Other faults were in force too: the job may have failed because of them."""
-        return any(event["name"] != self.name for event in self.ground.history.of("fault"))
 
 
 class Bitflip(_Damage[RepositoryBitflip]):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import JobShape
+from backupchaos.faults.moments import in_company
 from backupchaos.faults.on_volume import NO_SPACE, OnVolume, counted, first
 from backupchaos.faults.storage_mounts import Readonly, Vanishes
 from backupchaos.model.faults.storage import DiskFull, DiskInodes, DiskNearlyFull, DiskQuota
@@ -82,8 +83,9 @@ class Full(_Limited):
     """Almost nothing is left.
 
     It bites when a write needs more than is free: the supervisor compares them before the call is made.
-    A job that asked the kernel for the free space and then failed has met it too. Without a supervisor
-    a volume that was filled to the last page, or the kernel's words, must do.
+    A job that asked the kernel for the free space and then failed has met it too, if it says so, or if the
+    answer was less than what it had to store and no other fault can have been the reason. Without a
+    supervisor a volume that was filled to the last page, or the kernel's words, must do.
     """
 
     spec: DiskFull
@@ -96,7 +98,7 @@ class Full(_Limited):
         """Writes that did not fit, or an answer that made the job give up."""
         facts = self.unfit()
         asked = self.hits("asked")
-        if asked and self.job_failed():
+        if asked and self.job_failed() and (self.told(NO_SPACE) or self._too_little()):
             facts.append(
                 f"the free space was asked for {len(asked)} times, {first(asked)}, and the job failed"
             )
@@ -108,6 +110,11 @@ class Full(_Limited):
     def rules_given(self) -> bool:
         """Somebody was started with the rules."""
         return bool(self._armed)
+
+    def _too_little(self) -> bool:
+        """The answer was no good to anybody, and nothing else was wrong."""
+        new = sum(size for _, size in self.ground.fresh)
+        return self.left() < new and not in_company(self.ground.history, self.name)
 
     def _filled(self) -> list[str]:
         if self.left() <= 2 * PAGE:
