@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.faults.bench import Probe, bench, python, tried
+from tests.faults.remote_job import Remote
 
 from backupchaos.commands import Command
 from backupchaos.environments.base import Place
@@ -144,6 +145,58 @@ def test_the_job_has_another_password(tmp_path: Path) -> None:
         result = made.go()
     assert result.returncode == 1
     assert result.proof == ["the job was started with the wrong password", "the job opened repo/key there"]
+
+
+SERVED = """
+import asyncio, asyncssh, sys
+async def main():
+    account = dict(username='backup', password='{login}', known_hosts=None, client_keys=None, config=None)
+    async with asyncssh.connect('{host}', {port}, **account) as connection:
+        async with connection.start_sftp_client() as sftp:
+            if '{password}' and sys.argv[1] == 'read':
+                async with sftp.open('/key', 'rb') as file:
+                    await file.read()
+            if sys.argv[1] == 'write':
+                async with sftp.open('/key', 'r+b') as file:
+                    await file.write(b'else')
+try: asyncio.run(main())
+except OSError as error: sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize(("does", "proves"), [("nothing", False), ("read", True), ("write", True)])
+def test_a_server_that_greets_the_job_does_not_show_that_the_password_was_tried(
+    tmp_path: Path, does: str, proves: bool
+) -> None:
+    target = Remote((*python(SERVED), does))
+    fault = {"repository.wrong_password": "repository"}
+    with bench(tmp_path, fault, (), repository="sftp", target=target) as made:
+        made.world.sandbox.call("write_file", path=f"{made.ground.repository}/key", text="the key")
+        result = made.go()
+    answers = [
+        e for e in result.events if e.kind == "link" and e["ev"] == "first_byte" and e["dir"] == "down"
+    ]
+    assert answers, "it was greeted"
+    words = [
+        "the job was started with the wrong password",
+        "the repository's server read or wrote key for the job",
+    ]
+    assert result.proof == (words if proves else [])
+
+
+def test_where_reading_leaves_no_trace_a_servers_reading_cannot_be_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = {"repository.wrong_password": "repository"}
+    with bench(tmp_path, fault, (), repository="sftp", target=Remote(python(SERVED))) as made:
+        call = made.world.sandbox.call
+
+        def blind(name: str, **arguments: Any) -> Any:
+            return False if name == "keeps_access_times" else call(name, **arguments)
+
+        monkeypatch.setattr(made.world.sandbox, "call", blind)
+        with pytest.raises(MissingCapability, match="access times"):
+            made.fault.available()
 
 
 def test_a_tool_without_a_password(tmp_path: Path) -> None:

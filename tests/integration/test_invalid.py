@@ -93,3 +93,24 @@ def test_a_fault_without_teeth_is_invalid(kind: str, run_here: Callable[..., Run
     row = next(check for check in run.checks if check.id == "bite.fault")
     assert row.verdict is Verdict.INVALID
     assert row.reason
+
+
+def test_a_password_that_a_cut_link_kept_from_the_server_was_not_tried(run_here: Callable[..., Run]) -> None:
+    """The server's greeting came each time, and no request after it."""
+    scenario = Scenario.model_validate(
+        {
+            "scenario": "greeted",
+            "title": "A wrong password behind a link that is cut at once",
+            "repository": "sftp",
+            "envelope": "either",
+            "source": {"files": 12, "size": 256 * 1024, "new": 64 * 1024, "names": "portable"},
+            "faults": {
+                "secret": {"repository.wrong_password": "repository"},
+                "cut": {"network.cut_after": "repository", "size": 300},
+            },
+        },
+        strict=False,
+    )
+    run = run_here(scenario, ReferenceTarget(extra_env={"BACKUPCHAOS_REFERENCE_RETRY_BASE": "0.05s"}))
+    assert run.verdict is Verdict.INVALID, run.result.headline
+    assert {fault.name: bool(fault.proof) for fault in run.result.faults} == {"secret": False, "cut": True}

@@ -191,3 +191,22 @@ def test_network_stats(make_box: Callable[..., Box]) -> None:
     assert after["listeners"] == [{"address": "127.0.0.1", "port": 8080}]
     assert after["tcp"]["AttemptFails"] == before["tcp"]["AttemptFails"] + 1
     assert after["tcp"]["PassiveOpens"] == before["tcp"]["PassiveOpens"] + 1
+
+
+def test_reading_and_writing_leave_traces_and_our_own_looks_do_not(inside: Any, top: str) -> None:
+    for name in ("still", "read", "written", "gone"):
+        inside.call("write_file", path=f"{top}/{name}", text=name)
+    before = inside.call("stat", path=f"{top}/still")["mtime_ns"]
+    assert inside.call("keeps_access_times", path=top)
+    moment = inside.call("unread", root=top)
+    assert inside.call("read_since", root=top, moment=moment) == []
+    for name in ("still", "read"):
+        inside.call("digest", path=f"{top}/{name}")
+    inside.call("damage", path=f"{top}/still", how="bitflip")
+    assert inside.call("read_since", root=top, moment=moment) == [], "we looked, nobody else"
+    inside.call("read_file", path=f"{top}/read")
+    while inside.call("stat", path=f"{top}/written")["mtime_ns"] <= moment:  # its clock goes in ticks
+        inside.call("write_file", path=f"{top}/written", text="other")
+    inside.call("write_file", path=f"{top}/made", text="new")
+    assert inside.call("read_since", root=top, moment=moment) == ["made", "read", "written"]
+    assert inside.call("stat", path=f"{top}/still")["mtime_ns"] == before

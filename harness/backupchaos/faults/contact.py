@@ -1,7 +1,7 @@
 """What shows that a job came into touch with files that a fault has left for it.
 
 Where the job opens the files itself, the system call supervisor watches it. Where a server does so for
-it, the supervisor sees nothing: then the link tells of answers that reached the job.
+it, the supervisor sees nothing: then the kernel's access times tell what the server read.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
-from backupchaos.faults.base import Fault, Means, Spec
+from backupchaos.faults.base import Fault, JobShape, Means, Spec
 from backupchaos.faults.files import literal
 from backupchaos.history import Event
-from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.targets.base import Target, Workspace
 
 ENOUGH = 50
@@ -78,27 +77,51 @@ class Contact(Fault[Spec]):
         """What those rules have reported."""
         return self.syscalls(f"{self.name}.{part}")
 
-    def repository_rules(self) -> list[SyscallRule]:
+
+class RepositoryContact(Contact[Spec]):
+    """Bites when the job touches what is in the repository.
+
+    A server greets whoever comes, so that its answers prove nothing. What it reads or makes in the repository
+    while the job runs is for the job; the kernel's access times tell.
+    """
+
+    _served_files: Sequence[str] = ()
+    _moment = 0
+
+    def available(self) -> None:
+        """Somebody must be able to say that the job came to the repository."""
+        self.need_a_witness()
+        path = self.ground.repository
+        if self.served and not self.ground.sandbox.call("keeps_access_times", path=path):
+            reason = (
+                "the repository's file system notes no access times, which alone tell what a server has read"
+            )
+            raise MissingCapability("access times", reason, "mount it with relatime")
+
+    def rules(self) -> Sequence[SyscallRule]:
         """Watch for anything that the job opens in a local repository."""
         return [] if self.served else self.witness([f"{self.ground.repository}/**"], ("open",))
 
-    def repository_met(self) -> list[str]:
-        """The job opened files of the repository, or got answers from its server."""
+    def shape(self) -> JobShape | None:
+        """Nothing is otherwise; but all faults of the start are in force by now, and the job comes next."""
         if self.served:
-            events = [e for e in self._during_job("link") if e["link"] == REPOSITORY]
-            answers = [e for e in events if e["ev"] == "first_byte" and e["dir"] == "down"]
-            return [f"the repository's server answered the job on {len(answers)} connections"] * bool(answers)
-        opened = self.touches()
-        below = len(self.ground.repository) + 1
-        names = list(dict.fromkeys(event["path"][below:] for event in opened if len(event["path"]) > below))
-        return [f"the job opened {', '.join(names[:3])} there"] if names else []
+            self._moment = self.ground.sandbox.call("unread", root=self.ground.repository)
+        return None
 
-    def _during_job(self, kind: str) -> list[Event]:
-        """Events between the start and the end of the fault job."""
-        history = self.ground.history
-        started = next((e for e in history.of("job.start") if e["job"] == "fault"), None)
-        ended = next((e for e in history.of("job.end") if e["job"] == "fault"), None)
-        if started is None:
-            return []
-        end = ended.t if ended is not None else history.now()
-        return [event for event in history.of(kind) if started.t <= event.t <= end]
+    def after_job(self) -> None:
+        """What the server has read or made for the job."""
+        if self.served:
+            root, moment = self.ground.repository, self._moment
+            self._served_files = self.ground.sandbox.call("read_since", root=root, moment=moment)
+
+    def repository_met(self) -> list[str]:
+        """The job opened files of the repository, or its server did for it."""
+        if self.served:
+            names = self._served_files
+            return (
+                [f"the repository's server read or wrote {', '.join(names[:3])} for the job"] if names else []
+            )
+        below = len(self.ground.repository) + 1
+        opened = [event["path"][below:] for event in self.touches() if len(event["path"]) > below]
+        names = list(dict.fromkeys(opened))
+        return [f"the job opened {', '.join(names[:3])} there"] if names else []

@@ -119,8 +119,9 @@ class _Damage(Fault[Spec]):
                     facts.append(f"restore of {event['which']} exits {event['returncode']}")
                 elif event["different"] or event["missing"] or event["extra"]:
                     facts.append(f"restore of {event['which']} differs")
+        alone = not in_company(self.ground.history, self.name)  # else others may have made the job fail
         for event in self.ground.history.of("job.end"):
-            if event["job"] == "fault" and event["outcome"] != "success" and not in_company(self.ground.history, self.name):
+            if event["job"] == "fault" and event["outcome"] != "success" and alone:
                 facts.append(f"the job ended with {event['outcome']}")
         for record in self.damaged:
             now = self.ground.sandbox.call("digest", path=record["path"])

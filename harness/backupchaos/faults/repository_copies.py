@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import signal
-from collections.abc import Sequence
 from dataclasses import replace
 
 from backupchaos.commands import Command
-from backupchaos.environments.base import Place, SyscallRule
+from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.base import Spec
-from backupchaos.faults.contact import Contact
+from backupchaos.faults.contact import RepositoryContact
 from backupchaos.model.faults.repository import RepositoryRollback, RepositorySwapped
 from backupchaos.targets.base import Workspace
 
@@ -21,7 +20,7 @@ Names = dict[str, tuple[int, int]]
 """Relative path of each file -> its size and modification time."""
 
 
-class Copies(Contact[Spec]):
+class Copies(RepositoryContact[Spec]):
     """Keeps whole copies of the repository's volume on the state volume, which no fault reaches."""
 
     def folder(self, name: str) -> str:
@@ -79,7 +78,7 @@ class Copies(Contact[Spec]):
             raise HarnessBroken(f"what lies in the repository's place is not {what}")
 
     def bite(self) -> list[str]:
-        """The job opened what lay there, or its server answered."""
+        """The job opened what lay there, or its server did for it."""
         return self.repository_met() if self.windows else []
 
 
@@ -97,10 +96,6 @@ class Rollback(Copies[RepositoryRollback]):
     )
     again = 0
 
-    def available(self) -> None:
-        """Somebody must be able to say that the job read the repository."""
-        self.need_a_witness()
-
     def prepare(self) -> None:
         """Copy the repository, and let the tool work on."""
         self.older = self.set_aside("older")
@@ -115,10 +110,6 @@ class Rollback(Copies[RepositoryRollback]):
         if newer == self.older:
             raise HarnessBroken("the job before the rollback changed nothing in the repository")
 
-    def rules(self) -> Sequence[SyscallRule]:
-        """Watch what the job opens in the older copy."""
-        return self.repository_rules()
-
     def apply(self) -> str:
         """Put the older copy back."""
         self.put_in_place("older")
@@ -130,6 +121,7 @@ class Rollback(Copies[RepositoryRollback]):
 
     def after_job(self) -> None:
         """What the job has stored again."""
+        super().after_job()
         self.again = len(set(self.behind) & set(self.names(self.ground.repository)))
 
     def bite(self) -> list[str]:
@@ -156,10 +148,6 @@ class Swapped(Copies[RepositorySwapped]):
         r"|repositor\w* .{0,40}(changed|moved|located|relocated|replaced|mismatch)|previously (known|located|unknown)"
         r"|does not match|not (found|initiali[sz]ed)|no (previous|older) snapshot|empty"
     )
-
-    def available(self) -> None:
-        """Somebody must be able to say that the job read the repository."""
-        self.need_a_witness()
 
     def prepare(self) -> None:
         """Let the tool make the other repository, with the real one out of the way."""
@@ -189,10 +177,6 @@ class Swapped(Copies[RepositorySwapped]):
             raise HarnessBroken(
                 f"another repository could not be made (exit {done.returncode}): {done.output[-300:]}"
             )
-
-    def rules(self) -> Sequence[SyscallRule]:
-        """Watch what the job opens in the other repository."""
-        return self.repository_rules()
 
     def apply(self) -> str:
         """Exchange them."""

@@ -10,7 +10,7 @@ from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.base import Fault, Spec
-from backupchaos.faults.contact import Contact
+from backupchaos.faults.contact import Contact, RepositoryContact
 from backupchaos.faults.repository_copies import Rollback, Swapped
 from backupchaos.faults.repository_lock import StaleLock
 from backupchaos.model.faults.repository import CacheCorrupt, CacheLost, RepositoryWrongPassword
@@ -20,7 +20,7 @@ WRONG = "tin hare bucket nail"
 HOW = {"bit": "bitflip", "zeros": "zero", "half": "truncate", "empty": "empty"}
 
 
-class WrongPassword(Contact[RepositoryWrongPassword]):
+class WrongPassword(RepositoryContact[RepositoryWrongPassword]):
     """The adapter is given a workspace with another password for the repository's encryption."""
 
     mechanism = "another password in the job's command, environment or input"
@@ -29,7 +29,7 @@ class WrongPassword(Contact[RepositoryWrongPassword]):
 
     def available(self) -> None:
         """A tool whose command is the same with any password uses none."""
-        self.need_a_witness()
+        super().available()
         commands = self.target.backup(self.workspace(self.work)), self.target.backup(self.work)
         wrong, right = ((one.argv, dict(one.env), one.stdin, one.cwd) for one in commands)
         if wrong == right:
@@ -46,10 +46,6 @@ class WrongPassword(Contact[RepositoryWrongPassword]):
         texts = [*command.argv, *command.env.values(), command.stdin.decode("utf-8", "replace")]
         self.given = not any(self.work.password in text for text in texts)
         return command
-
-    def rules(self) -> Sequence[SyscallRule]:
-        """Watch what the job opens in the repository."""
-        return self.repository_rules()
 
     def apply(self) -> str:
         """The command was made with it already."""

@@ -15,7 +15,7 @@ from typing import Any
 from backupchaos.environments.operations import bounds
 
 _MODULES = {
-    "files": "stat chmod digest list_files read_file write_file make_directory remove_tree disk_usage",
+    "files": "stat chmod digest list_files unread read_since keeps_access_times read_file write_file make_directory remove_tree disk_usage",
     "damaging": "pick_files damage",
     "growing": "build_tree change_tree copy_tree scan_tree",
     "archives": "export_tar",

@@ -15,6 +15,8 @@ LOOKS: Mapping[str, frozenset[str]] = {
     "stat": frozenset({"path"}),
     "digest": frozenset({"path"}),
     "list_files": frozenset({"root"}),
+    "read_since": frozenset({"root"}),
+    "keeps_access_times": frozenset({"path"}),
     "read_file": frozenset({"path"}),
     "disk_usage": frozenset({"root"}),
     "pick_files": frozenset({"root"}),
