@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import pytest
@@ -46,12 +47,12 @@ SERVERS = [
 ]
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def running(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    """One server for a whole module; tests clean up after themselves."""
+@contextmanager
+def backend(name: str) -> Iterator[Backend]:
+    """One server of its own; skipped where the real one is not on PATH."""
     box = HostBox()
     try:
-        if request.param == "embedded":
+        if name == "embedded":
             links = links_on(box)
             yield Backend("embedded", links.process.api_port)
             links.close()
@@ -65,6 +66,13 @@ def running(request: pytest.FixtureRequest) -> Iterator[Backend]:
             assert box.children[0].poll() is None, "the real server crashed"
     finally:
         box.close()
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def running(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """One server for a whole module; tests clean up after themselves."""
+    with backend(request.param) as made:
+        yield made
 
 
 @pytest.fixture
