@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 from functools import cache
 
 PROBED = {"namespaces": "namespaces", "seccomp": "syscalls", "volumes": "volumes", "clock": "clock"}
@@ -33,6 +34,8 @@ def missing(capability: str) -> str:
         return _rclone()
     if capability in ("redis", "postgres", "mariadb"):
         return _database(capability)
+    if capability == "ipv6":
+        return _ipv6()
     return "" if shutil.which(capability) else f"the program {capability} is not on PATH"
 
 
@@ -87,6 +90,14 @@ def _database(kind: str) -> str:
         database_for(kind)
     except MissingCapability as error:
         return str(error)
+    return ""
+
+
+def _ipv6() -> str:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        return f"no IPv6 loopback: {error}"
     return ""
 
 

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from backupchaos.commands import Command
 from backupchaos.environments.base import Sandbox
-from backupchaos.links.links import Links, Server
+from backupchaos.links.behind import Server
+from backupchaos.links.links import Links
 
 
 class HostBox:
@@ -20,7 +21,9 @@ class HostBox:
     mechanism = "plain"
     capabilities: frozenset[str] = frozenset()
 
-    def __init__(self) -> None:
+    def __init__(self, *wrapper: str) -> None:
+        self._wrapper = wrapper
+        """A command that runs the commands, such as setpriv."""
         self.children: list[subprocess.Popen[bytes]] = []
 
     def front(self) -> tuple[str, str]:
@@ -42,7 +45,7 @@ class HostBox:
         high = [os.dup(fd) for fd, _ in pass_fds]
         script = " ".join(f"{number}<&{fd}" for fd, (_, number) in zip(high, pass_fds, strict=True))
         closing = " ".join(f"{fd}<&-" for fd in high if fd not in [number for _, number in pass_fds])
-        argv = ["/bin/sh", "-c", f'exec "$@" {script} {closing}', "sh", *command.argv]
+        argv = ["/bin/sh", "-c", f'exec "$@" {script} {closing}', "sh", *self._wrapper, *command.argv]
         if any(fd > 9 for fd in high):  # POSIX shells take one digit only
             argv[0] = "/bin/bash"
         child = subprocess.Popen(

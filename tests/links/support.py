@@ -20,12 +20,24 @@ EOF = "eof"
 
 
 class Server:
-    """Accepts in threads; ``handler`` gets each connection. ``seen`` is what each one received."""
+    """Accepts in threads; ``handler`` gets each connection. ``seen`` is what each one received.
 
-    def __init__(self, handler: Callable[[Server, socket.socket, bytearray], None]) -> None:
-        self._sock = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port: int = self._sock.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
+    ``where`` is an address of the loopback, or the path of a UNIX socket.
+    """
+
+    def __init__(
+        self, handler: Callable[[Server, socket.socket, bytearray], None], where: str = "127.0.0.1"
+    ) -> None:
+        family = socket.AF_INET6 if ":" in where else socket.AF_INET
+        if where.startswith("/"):
+            self._sock = socket.socket(socket.AF_UNIX)
+            self._sock.bind(where)
+            self._sock.listen(512)
+            self.port, self.address = 0, f"unix:{where}"
+        else:
+            self._sock = socket.create_server((where, 0), family=family, backlog=512)
+            self.port = self._sock.getsockname()[1]
+            self.address = f"[{where}]:{self.port}" if ":" in where else f"{where}:{self.port}"
         self._handler = handler
         self.seen: list[bytearray] = []
         self.ends: list[str] = []
@@ -117,10 +129,19 @@ def hang_up() -> None:
         _dialled.pop().close()
 
 
-def dial(port: int, timeout: float = DEADLINE) -> socket.socket:
-    sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+def dial(port: int, timeout: float = DEADLINE, host: str = "127.0.0.1") -> socket.socket:
+    sock = socket.create_connection((host, port), timeout=timeout)
     _dialled.append(sock)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def dial_path(path: str, timeout: float | None = DEADLINE) -> socket.socket:
+    """A connection to a UNIX socket. With a time-out it does not wait for room in a full queue."""
+    sock = socket.socket(socket.AF_UNIX)
+    _dialled.append(sock)
+    sock.settimeout(timeout)
+    sock.connect(path)
     return sock
 
 
@@ -214,8 +235,10 @@ class Backend:
         finally:
             connection.close()
 
-    def server(self, handler: Callable[[Server, socket.socket, bytearray], None] = echo) -> Server:
-        server = Server(handler)
+    def server(
+        self, handler: Callable[[Server, socket.socket, bytearray], None] = echo, where: str = "127.0.0.1"
+    ) -> Server:
+        server = Server(handler, where)
         self.servers.append(server)
         return server
 

@@ -13,7 +13,8 @@ from tests.links.support import round_trip
 from backupchaos.commands import Command
 from backupchaos.environments.base import Place, Sandbox
 from backupchaos.links import realserver
-from backupchaos.links.links import Link, Links, Server
+from backupchaos.links.behind import Server
+from backupchaos.links.links import Link, Links
 
 pytestmark = pytest.mark.needs("namespaces")
 

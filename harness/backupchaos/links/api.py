@@ -7,15 +7,13 @@ means 127.0.0.1, and a disabled proxy keeps its port.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from backupchaos.links import bodies, chain, sockets, toxics
+from backupchaos.links import addresses, bodies, chain, toxics
 from backupchaos.links.bodies import ApiError
 from backupchaos.links.registry import Registry
 from backupchaos.links.tap import Tap
@@ -124,11 +122,17 @@ class Api:
         return Answer(201, dump(self._new(given).describe()))
 
     def _new(self, given: dict[str, Any]) -> Tap:
+        self._check(given.get("listen", ""), given["upstream"])
         link = Tap(self._registry, given["name"], given.get("listen", ""), given["upstream"])
         if given.get("enabled", True):
             _enable(link)
         self._registry.add(link)
         return link
+
+    def _check(self, *places: str) -> None:
+        for place in places:
+            if place.startswith(addresses.UNIX) and not self._registry.unix:
+                raise ApiError(400, f"{place}: UNIX sockets are for those only who start linkd with --unix")
 
     def _show(self, _body: bytes, name: str) -> Answer:
         return Answer(200, dump(self._link(name).describe()))
@@ -138,6 +142,7 @@ class Api:
         given = bodies.fields(body, "toxiproxy.Proxy", bodies.PROXY)
         listen, upstream = given.get("listen", link.listen), given.get("upstream", link.upstream)
         enabled = given.get("enabled", link.enabled)
+        self._check(listen, upstream)
         if _normal(listen) != link.listen or upstream != link.upstream:
             link.move(listen, upstream)
         if enabled and not link.enabled:
@@ -168,6 +173,7 @@ class Api:
         listen = given.get("listen", "")
         if _normal(listen) == link.listen and given["upstream"] == link.upstream:
             return link
+        self._check(listen, given["upstream"])
         before = link.listen, link.upstream
         link.move(listen, given["upstream"])
         try:
@@ -238,13 +244,9 @@ def _all(links: list[Tap]) -> list[dict[str, Any]] | None:
 def _normal(listen: str) -> str:
     """The address as it would be shown once started."""
     try:
-        host, port = sockets.split_address(listen)
-        return sockets.join_address(sockets.resolve(host)[1], port)
-    except (ValueError, OSError) as error:
+        return str(addresses.to_listen(listen))
+    except ValueError as error:
         raise ApiError(500, str(error)) from None
-
-
-_BIND_ERRORS = {errno.EADDRINUSE: "address already in use"}
 
 
 def _enable(link: Tap) -> None:
@@ -254,8 +256,5 @@ def _enable(link: Tap) -> None:
         else:
             link.start()
     except ValueError as error:
-        raise ApiError(500, f"listen tcp: {error}") from None
-    except OSError as error:
-        code = error.errno or 0
-        text = _BIND_ERRORS.get(code) or os.strerror(code).lower()
-        raise ApiError(500, f"listen tcp {link.listen}: bind: {text}") from None
+        text = str(error)
+        raise ApiError(500, text if text.startswith("listen ") else f"listen tcp: {text}") from None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
-from asyncio import AbstractEventLoop, Future, TimerHandle
+from asyncio import AbstractEventLoop
 from typing import TYPE_CHECKING, Any
 
 from backupchaos.links import packets, sockets
+from backupchaos.links.dialling import Dial
 from backupchaos.links.flow import Direction, Flow
 
 if TYPE_CHECKING:
     from backupchaos.links.tap import Tap
 
-DIAL_TIMEOUT = 10.0
 HIT_INTERVAL = 0.05
 _LAST_WORDS = 1 << 23
 
@@ -25,6 +24,7 @@ class Connection:
     def __init__(self, link: Tap, number: int, client: socket.socket, peer_port: int) -> None:
         self.link = link
         self.loop: AbstractEventLoop = link.loop
+        self.watcher = link.registry.watcher
         self.number = number
         self.client = client
         self.peer_port = peer_port
@@ -33,7 +33,7 @@ class Connection:
         self.closed = False
         self._started = self.loop.time()
         self._first_eof: Direction | None = None
-        self._dial_timer: TimerHandle | None = None
+        self._dial: Dial | None = None
         self._hits: dict[str, float] = {}
         self._hung_up = False
         self.silenced = ""
@@ -41,80 +41,28 @@ class Connection:
         self._silenced_by = ""
         self._far_known = False
         """The client's own socket was seen: it is in this network namespace."""
-        sockets.prepare(client)
+        client.setblocking(False)
 
     # -- dialling -------------------------------------------------------------------------------
 
     def dial(self) -> None:
-        """Connect to the upstream without holding up anything else."""
-        try:
-            host, port = sockets.split_address(self.link.upstream)
-        except ValueError as error:
-            self._dial_failed(str(error))
-            return
-        self._dial_timer = self.loop.call_later(DIAL_TIMEOUT, self._dial_failed, "timed out")
-        if host.replace(".", "").isdigit() or ":" in host:
-            self._connect(host, port)
-            return
-        lookup = self.loop.create_task(self.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        lookup.add_done_callback(self._resolved)
+        """Connect to the upstream."""
+        self._dial = Dial(self.link.registry, self._reached, self._unreachable)
+        self._dial.begin(self.link.upstream)
 
-    def _resolved(self, lookup: Future[Any]) -> None:
-        if self.closed:
-            lookup.cancelled() or lookup.exception()
-        elif error := lookup.exception():
-            self._dial_failed(str(error))
-        else:
-            # Services of a sandbox listen on IPv4; localhost resolves to ::1 first on many systems.
-            found = sorted(lookup.result(), key=lambda item: item[0] != socket.AF_INET)
-            self._connect(*found[0][4][:2])
-
-    def _connect(self, host: str, port: int) -> None:
-        try:
-            self.server = socket.socket(
-                socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM
-            )
-            sockets.prepare(self.server)
-            result = self.server.connect_ex((host, port))
-        except OSError as error:
-            self._dial_failed(os.strerror(error.errno or 0))
-            return
-        if result in (0, errno.EINPROGRESS):
-            self.link.registry.dialling += 1
-            self.loop.add_writer(self.server, self._dialled)
-        else:
-            self._dial_failed(os.strerror(result))
-
-    def _dialled(self) -> None:
-        assert self.server is not None
-        self._end_dial()
-        code = self.server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._dial_failed(os.strerror(code), refused=code == errno.ECONNREFUSED)
-            return
+    def _reached(self, server: socket.socket) -> None:
+        self.server = server
         self.link.emit("dial_ok", self.number, ms=self._age())
-        self.flows = (
-            Flow(self, "up", self.client, self.server),
-            Flow(self, "down", self.server, self.client),
-        )
+        self.flows = (Flow(self, "up", self.client, server), Flow(self, "down", server, self.client))
         if self.stalled:
             self.link.ills.refilter(self)
         self.link.equip(self)
         for flow in self.flows:
             flow.update()
 
-    def _end_dial(self) -> None:
-        if self._dial_timer is not None:
-            self._dial_timer.cancel()
-            self._dial_timer = None
-        if self.server is not None and not self.flows and self.loop.remove_writer(self.server):
-            self.link.registry.dialling -= 1
-
-    def _dial_failed(self, why: str, *, refused: bool = False) -> None:
-        if not self.closed:
-            self.link.registry.own_refusals += refused
-            self.link.emit("dial_fail", self.number, error=why, ms=self._age())
-            self.close("dial_fail", drain=True)
+    def _unreachable(self, why: str) -> None:
+        self.link.emit("dial_fail", self.number, error=why, ms=self._age())
+        self.close("dial_fail", drain=True)
 
     def _age(self) -> float:
         return round((self.loop.time() - self._started) * 1000, 3)
@@ -130,10 +78,12 @@ class Connection:
         self._first_eof = self._first_eof or direction
         self.link.emit("eof", self.number, dir=direction)
 
-    def flow_ended(self) -> None:
-        """A direction has been shut down; when both are, the connection is over."""
-        if all(flow.finished for flow in self.flows):
+    def flow_ended(self) -> bool:
+        """A direction has come to its end; when both have, the connection is over: true."""
+        over = all(flow.finished for flow in self.flows)
+        if over:
             self.close("client_fin" if self._first_eof == "up" else "upstream_fin")
+        return over
 
     def peer_gone(self, flow: Flow, error: OSError, *, wrote: bool) -> None:
         """Reading from the source, or writing to the sink, failed: that side was reset."""
@@ -245,8 +195,10 @@ class Connection:
             return
         self.closed = True
         self.link.ills.leave(self)
-        self._end_dial()
+        if self._dial is not None:
+            self._dial.abandon()
         for flow in self.flows:
+            self.watcher.forget(flow.in_fd)
             flow.stop()
         for sock in (self.client, self.server):
             if sock is not None and rst:

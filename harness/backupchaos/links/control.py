@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from backupchaos.links import packets
+from backupchaos.links import addresses, packets
 from backupchaos.links.meter import DIRECTIONS
 from backupchaos.links.registry import Registry
 from backupchaos.links.tap import MODES, Tap
@@ -70,10 +70,12 @@ class Control:
         upstream = order["upstream"]
         if isinstance(upstream, int):
             upstream = f"127.0.0.1:{upstream}"
+        addresses.parse(upstream)
         link = Tap(self._registry, name, order.get("listen", "127.0.0.1:0"), upstream)
         link.start()
         self._registry.add(link)
-        return {"host": link.listen.rpartition(":")[0], "port": link.port}
+        assert link.address is not None
+        return link.address._asdict()
 
     def _remove(self, order: dict[str, Any]) -> None:
         self._registry.remove(self._link(order))

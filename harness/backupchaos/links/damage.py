@@ -28,6 +28,7 @@ class _Loss(Trouble):
     """
 
     kind = "loss"
+    packets = "both"
 
     def __init__(self, link: Tap, name: str, order: Mapping[str, Any]) -> None:
         super().__init__(link, name, order)

@@ -19,13 +19,30 @@ STATE_LIMIT = 8 << 20
 """Bytes waiting above which no new connections are accepted: their events could not be kept."""
 
 _dump = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, default=str).encode
+_text = json.encoder.encode_basestring_ascii
+
+
+def _json(value: Any) -> str:
+    """As ``_dump``, which makes an encoder for each call; most values are simple ones, and connections many."""
+    kind = type(value)
+    if kind is int:
+        return str(value)
+    if kind is str:
+        return _text(value)
+    if kind is bool:
+        return "true" if value else "false"
+    return _dump(value)
 
 
 class EventLog:
-    """Writes events to a descriptor; keeps what does not fit, in order, until the reader comes."""
+    """Writes events to a descriptor; keeps what does not fit, in order, until the reader comes.
+
+    A negative descriptor is that of a log which nobody wants.
+    """
 
     def __init__(self, loop: AbstractEventLoop, fd: int, on_room: Callable[[], None] | None = None) -> None:
-        os.set_blocking(fd, False)
+        if fd >= 0:
+            os.set_blocking(fd, False)
         self._loop = loop
         self._fd = fd
         self._buffer = bytearray()
@@ -34,6 +51,7 @@ class EventLog:
         self._dropped = 0
         self._was_full = False
         self._on_room = on_room
+        self._on_gone: Callable[[], None] = lambda: os._exit(0)
         self.seq = 0
 
     @property
@@ -48,19 +66,26 @@ class EventLog:
         """Called once when ``full`` has become false again."""
         self._on_room = callback
 
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Called when the reader has gone: nobody is left to carry traffic for."""
+        self._on_gone = callback
+
     def emit(self, ev: str, link: str = "", conn: int = 0, **data: Any) -> None:
         """Write an event that is never dropped."""
+        if self._fd < 0:
+            return
         self.seq += 1
-        event: dict[str, Any] = {"seq": self.seq, "t": round(time.monotonic(), 6), "ev": ev}
+        line = f'{{"seq":{self.seq},"t":{time.monotonic():.6f},"ev":{_text(ev)}'
         if link:
-            event["link"] = link
+            line += f',"link":{_text(link)}'
         if conn:
-            event["conn"] = conn
+            line += f',"conn":{conn}'
         if self._dropped:
-            event["dropped"] = self._dropped
+            line += f',"dropped":{self._dropped}'
             self._dropped = 0
-        event.update(data)
-        self._buffer += _dump(event).encode() + b"\n"
+        for key, value in data.items():
+            line += f",{_text(key)}:{_json(value)}"
+        self._buffer += line.encode() + b"}\n"
         if not self._scheduled and not self._waiting:
             self._scheduled = True
             self._loop.call_soon(self._flush)
@@ -94,7 +119,8 @@ class EventLog:
                 self._loop.add_writer(self._fd, self._writable)
             return
         except OSError:
-            os._exit(0)  # the reader is gone: nobody is left to carry traffic for
+            self._on_gone()
+            return
         if self._was_full and self._on_room is not None:
             self._was_full = False
             self._on_room()

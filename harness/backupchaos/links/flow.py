@@ -46,6 +46,8 @@ class Flow:
         "eof_reached",
         "finished",
         "fuses",
+        "in_fd",
+        "out_fd",
         "passed",
         "pending",
         "pending_bytes",
@@ -63,6 +65,8 @@ class Flow:
         self.direction: Direction = direction
         self.src = src
         self.dst = dst
+        self.in_fd = src.fileno()
+        self.out_fd = dst.fileno()
         self.stages: list[Stage] = []
         self.pending: deque[bytes] = deque()
         self.pending_bytes = 0
@@ -82,22 +86,16 @@ class Flow:
 
     def update(self) -> None:
         """Watch exactly those sockets that can make progress now."""
-        loop = self.conn.loop
+        watcher = self.conn.watcher
         moving = not self.finished and not self.conn.stalled
         read = moving and not self.src_eof and not self.cut_by and self._room()
         if read != self._reading:
             self._reading = read
-            if read:
-                loop.add_reader(self.src, self._readable)
-            else:
-                loop.remove_reader(self.src)
+            watcher.reading(self.in_fd, self._readable if read else None)
         write = moving and self.pending_bytes > 0
         if write != self._writing:
             self._writing = write
-            if write:
-                loop.add_writer(self.dst, self.flush)
-            else:
-                loop.remove_writer(self.dst)
+            watcher.writing(self.out_fd, self.flush if write else None)
         if not read and not self.finished:
             self.conn.link.watch()
 
@@ -140,11 +138,12 @@ class Flow:
         self.conn.source_eof(self.direction)
         if self.finished:
             return
-        self.update()
         if self.stages:
             self.stages[0].eof(self.conn.loop.time())
         else:
             self.eof(0.0)
+        if not self.conn.closed:
+            self.update()
 
     # -- sink: the end of the chain of stages ---------------------------------------------------
 
@@ -225,17 +224,20 @@ class Flow:
         if self.cut_by:
             self.conn.close(self.cut_by, drain=True)
         else:
-            try:
-                self.dst.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass  # already reset by the peer; its reader will tell
-            self.stop()
-            self.conn.flow_ended()
+            self.finished = True
+            for stage in self.stages:
+                stage.stop()
+            if not self.conn.flow_ended():
+                try:
+                    self.dst.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass  # already reset by the peer; its reader will tell
+                self.update()
 
     def stop(self) -> None:
-        """No more traffic in this direction; idempotent."""
+        """The connection is over, and nobody watches its sockets any more."""
         self.finished = True
-        self.update()
+        self._reading = self._writing = False
         for stage in self.stages:
             stage.stop()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backupchaos.links import packets, sockets
+from backupchaos.links import addresses, packets, sockets
 from backupchaos.links.counters import far_ends
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ class Ills:
     # -- troubles ---------------------------------------------------------------------------------
 
     def afflict(self, trouble: Trouble) -> None:
-        """Bring a trouble into force. Raises ValueError if there is one of that name."""
+        """Bring a trouble into force. Raises ValueError if there is one of that name, or nothing to act on."""
+        if trouble.packets and not self._link.countable:
+            raise ValueError(f"{trouble.kind} drops packets, and {self._link.listen} is a UNIX socket")
+        if trouble.packets == "both" and self._link.upstream.startswith(addresses.UNIX):
+            raise ValueError(f"{trouble.kind} drops packets, and {self._link.upstream} is a UNIX socket")
         if trouble.name in self._troubles:
             raise ValueError(f"link {self._link.name!r} has a trouble {trouble.name!r} already")
         self._link.emit("trouble", trouble=trouble.describe(), cause=trouble.name)
@@ -64,6 +68,7 @@ class Ills:
         """Gather evidence; who of them wants another look."""
         conns = self._link.connections.values()
         unheard = self._link.mode == "blackhole" or any(conn.silenced for conn in conns)
+        unheard = unheard and self._link.countable
         self._far = far_ends(self._link.port) if unheard else {}
         return [trouble.look() for trouble in tuple(self._troubles.values())]
 

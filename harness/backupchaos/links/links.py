@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from backupchaos.environments.base import InContainers, Sandbox
-from backupchaos.errors import MissingCapability, UsageProblem
+from backupchaos.environments.base import Sandbox
+from backupchaos.errors import UsageProblem
+from backupchaos.links.addresses import Address
+from backupchaos.links.behind import Behind, Server
+from backupchaos.links.behind import upstream as check_upstream
 from backupchaos.links.model import LinkEvent, LinkStats
 from backupchaos.links.names import name_of
-from backupchaos.links.process import LinkProcess
+from backupchaos.links.process import LinkProcess, Refused
 from backupchaos.links.validation import check_name
 
 if TYPE_CHECKING:
     from backupchaos.links.client import Toxic, ToxiproxyClient
 
-Server = Literal["auto", "embedded", "toxiproxy"]
 Mode = Literal["refused", "reset", "blackhole", "freeze"]
 Stream = Literal["upstream", "downstream"]
 TroubleKind = Literal["cut_after", "flap", "half_open", "loss", "corrupt"]
@@ -32,66 +34,46 @@ class Links:
     def __init__(self, sandbox: Sandbox, seed: int, server: Server = "auto") -> None:
         self._links: dict[str, Link] = {}
         self._sandbox = sandbox
-        self._client: ToxiproxyClient | None = None
-        self._real = False
         self.process = LinkProcess(sandbox, seed, self._observe)
-        self.server_used = "embedded"
         try:
-            if server != "embedded":
-                self._start_real(required=server == "toxiproxy")
+            self._behind = Behind(sandbox, self.process.api_port, server)
         except BaseException:
             self.process.close()
             raise
-
-    def _start_real(self, *, required: bool) -> None:
-        from backupchaos.links.realserver import PROGRAM, Unusable, find, start
-
-        if isinstance(self._sandbox, InContainers):
-            program = PROGRAM if self._sandbox.has_program(PROGRAM) else ""
-            if required and not program:
-                raise MissingCapability(
-                    PROGRAM, "no image with it is here", "docker/build toxiproxy, or docker pull"
-                )
-        else:
-            program = find(required=required)
-        if not program:
-            return
-        try:
-            self._client = start(program, self._sandbox)
-        except Unusable as error:
-            if required:
-                raise
-            self.server_used = f"embedded ({error.reason})"
-            return
-        self._real = True
-        self.server_used = f"toxiproxy {self._client.version()}"
+        self.server_used = self._behind.used
 
     @property
     def client(self) -> ToxiproxyClient:
-        """The client of the server behind the taps; made on first use."""
-        if self._client is None:
-            from backupchaos.links.client import ToxiproxyClient
+        """The client of the server behind the taps."""
+        return self._behind.client(real=self.real)
 
-            self._client = ToxiproxyClient(self.process.api_port, self._sandbox.connect)
-        return self._client
+    def create(self, name: str, upstream: int | str, *, listen: str = "") -> Link:
+        """A new link to a port inside the sandbox, ``[::1]:port``, or the path of a UNIX socket.
 
-    def create(self, name: str, upstream_port: int) -> Link:
-        """A new link to a port inside the sandbox. Names are ``[A-Za-z0-9_.-]``, unique."""
+        Names are ``[A-Za-z0-9_.-]``, unique. ``listen`` is an address or ``unix:/path``; by default a free port
+        where the target can reach it. The real server has no UNIX sockets: with ``auto`` the embedded one works
+        behind a link to one, else ``MissingCapability`` is raised. Raises ``UsageProblem`` with the reason when an
+        address cannot be had.
+        """
         check_name(name, "link name")
         if name in self._links:
             raise UsageProblem(f"link name {name!r} is used already")
-        behind = upstream_port
-        if self._real:
-            behind = self.client.create(name, f"127.0.0.1:{upstream_port}").port
-        link = Link(self, name)
+        front, reached = self._sandbox.front()
+        place = check_upstream(upstream)
+        link = Link(self, name, real=self._behind.carries(place))
+        if link.real:
+            place = Address("127.0.0.1", link.client.create(name, str(place)).port)
         self._links[name] = link
         try:
-            listen, reached = self._sandbox.front()
-            reply = self.process.request("create", link=name, upstream=behind, listen=f"{listen}:0")
-        except BaseException:
+            where = self.process.request(
+                "create", link=name, upstream=str(place), listen=listen or f"{front}:0"
+            )
+        except BaseException as error:
             del self._links[name]
+            if isinstance(error, Refused):
+                raise UsageProblem(f"link {name!r}: {error.reason}") from None
             raise
-        link.host, link.port = reached, reply["port"]
+        link.host, link.port, link.path = where["host"] if listen else reached, where["port"], where["path"]
         return link
 
     def __getitem__(self, name: str) -> Link:
@@ -118,25 +100,33 @@ class Links:
     def remove(self, name: str) -> None:
         """Cut a link's connections and give its port back."""
         self.process.request("remove", link=name)
-        del self._links[name]
-        if self._real:
-            self.client.destroy(name)
+        link = self._links.pop(name)
+        if link.real:
+            link.client.destroy(name)
 
     def close(self) -> None:
         """End the link process; its links vanish with it. Idempotent."""
-        if self._client is not None:
-            self._client.close()
+        self._behind.close()
         self.process.close()
+
+    def client_of(self, link: Link) -> ToxiproxyClient:
+        """The client of the server behind a link."""
+        return self._behind.client(real=link.real)
+
+    @property
+    def real(self) -> bool:
+        """Whether the real Toxiproxy works behind those links that it can carry."""
+        return self._behind.real
 
     @property
     def seeded(self) -> bool:
         """Whether the toxics' chances repeat with the seed; the real server's never do."""
-        return not self._real
+        return not self.real
 
     @property
     def toxics_logged(self) -> bool:
         """Whether the server behind writes toxic changes into the event log itself."""
-        return not self._real
+        return not self.real
 
     def _observe(self, event: LinkEvent) -> None:
         link = self._links.get(event.link)
@@ -147,13 +137,27 @@ class Links:
 class Link:
     """One link. Modes of ``down``: see ``Link.down``. Byte counts are what the link let pass."""
 
-    def __init__(self, links: Links, name: str) -> None:
+    def __init__(self, links: Links, name: str, *, real: bool) -> None:
         self._links = links
+        self.real = real
+        """Whether the real Toxiproxy works behind it."""
         self._stats = LinkStats()
         self._arms = 0
         self.name = name
         self.host = "127.0.0.1"
         self.port = 0
+        self.path = ""
+        """Of the UNIX socket, if it is one that the link listens on; then there is no port."""
+
+    @property
+    def client(self) -> ToxiproxyClient:
+        """The client of the server behind this link."""
+        return self._links.client_of(self)
+
+    @property
+    def server_used(self) -> str:
+        """As ``Links.server_used``, for this link alone."""
+        return self._links.server_used if self.real == self._links.real else "embedded"
 
     def observe(self, event: LinkEvent) -> None:
         """Keep the totals."""
@@ -266,15 +270,14 @@ class Link:
         **attributes: int,
     ) -> Toxic:
         """Add a toxic of the Toxiproxy model. Raises ``UsageProblem`` for what no server should get."""
-        note = None if self._links.toxics_logged else self._note
-        client = self._links.client
-        return client.add_toxic(
+        note = self._note if self.real else None
+        return self.client.add_toxic(
             self.name, kind, stream, toxicity, name=name, attributes=attributes, note=note
         )
 
     def toxics(self) -> dict[str, Toxic]:
         """Name -> toxic, as the server behind the tap says now."""
-        return self._links.client.get_proxy(self.name).toxics()
+        return self.client.get_proxy(self.name).toxics()
 
     def _note(self, ev: str, toxic: dict[str, Any]) -> None:
         self._links.note(ev, self.name, toxic=toxic)

@@ -26,6 +26,14 @@ _CONTROL_FD, _EVENTS_FD = 3, 4
 _START_TIMEOUT = 15.0
 
 
+class Refused(UsageProblem):
+    """It does not carry out an order; ``reason`` is its own words."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what + reason)
+        self.reason = reason
+
+
 class LinkProcess:
     """One ``linkd``. ``fileno`` is readable whenever ``events`` has something to return."""
 
@@ -87,7 +95,7 @@ class LinkProcess:
     def request(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Give an order and wait for its answer; events that come meanwhile are kept.
 
-        Raises ``UsageProblem`` when it refuses the order, ``HarnessBroken`` when it does not answer.
+        Raises ``Refused`` when it refuses the order, ``HarnessBroken`` when it does not answer.
         """
         key = next(self._ids)
         line = json.dumps({"id": key, "op": op, **arguments}).encode() + b"\n"
@@ -99,7 +107,7 @@ class LinkProcess:
         self._wait(lambda: key in self._replies, TIMEOUT, op)
         reply = self._replies.pop(key)
         if not reply["ok"]:
-            raise UsageProblem(f"link order {op} {arguments}: {reply['error']}")
+            raise Refused(f"link order {op} {arguments}: ", reply["error"])
         return reply
 
     def events(self) -> list[LinkEvent]:

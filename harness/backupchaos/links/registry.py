@@ -7,6 +7,7 @@ from asyncio import AbstractEventLoop
 from backupchaos.links.counters import Attempts, Refusals
 from backupchaos.links.eventlog import EventLog
 from backupchaos.links.tap import Tap
+from backupchaos.links.watcher import Watcher
 
 TICK = 0.025
 
@@ -14,11 +15,16 @@ TICK = 0.025
 class Registry:
     """Name -> link, and what the links share."""
 
-    def __init__(self, loop: AbstractEventLoop, log: EventLog, seed: int, *, isolated: bool) -> None:
+    def __init__(
+        self, loop: AbstractEventLoop, watcher: Watcher, log: EventLog, seed: int, *, isolated: bool
+    ) -> None:
         self.loop = loop
+        self.watcher = watcher
         self.log = log
         self.seed = seed
         self.isolated = isolated
+        self.unix = False
+        """Whether the HTTP API may be asked for UNIX sockets: who reaches it then has our rights to them."""
         self.links: dict[str, Tap] = {}
         self.dialling = 0
         self.own_refusals = 0
@@ -38,6 +44,11 @@ class Registry:
         link.destroy()
         self.links.pop(link.name, None)
         link.emit("unlink", up=link.meter.up, down=link.meter.down)
+
+    def leave(self) -> None:
+        """The process is about to end: leave no socket files behind."""
+        for link in self.links.values():
+            link.leave()
 
     def wake(self) -> None:
         """Tick until nobody needs it any more."""

@@ -1,8 +1,9 @@
-"""Small truths about TCP sockets on Linux that the tap rests on."""
+"""Small truths about sockets on Linux that the tap rests on."""
 
 from __future__ import annotations
 
 import fcntl
+import select
 import socket
 import struct
 import termios
@@ -37,10 +38,18 @@ def close_with_fin(sock: socket.socket, *, drain: bool = False) -> None:
 
 
 def tcp_state(sock: socket.socket) -> int:
-    """The kernel's state of a connection: a paused socket is not polled, so nobody else would tell."""
+    """The state of a connection: a paused socket is not polled, so nobody else would tell.
+
+    TCP's numbers, for UNIX sockets too: there an end without a close is like one with it.
+    """
     try:
+        if sock.family == socket.AF_UNIX:
+            poll = select.poll()
+            poll.register(sock, select.POLLRDHUP)
+            found = sum(mask for _, mask in poll.poll(0))
+            return CLOSED if found & select.POLLERR else CLOSE_WAIT if found else ESTABLISHED
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-    except OSError:
+    except (OSError, ValueError):
         return CLOSED
 
 
@@ -52,34 +61,13 @@ def unread(sock: socket.socket) -> int:
         return 0
 
 
+def hurry(sock: socket.socket) -> None:
+    """Send small pieces at once, as they came. A listening socket's connections inherit it."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def prepare(sock: socket.socket) -> None:
     """Make an accepted or dialled socket ready for forwarding."""
     sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """``host:port`` or ``[v6]:port`` as a pair; raises ValueError in the words of Go's net package."""
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        raise ValueError(f"address {text}: missing port in address")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"address {text}: too many colons in address")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"address {port}: invalid port")
-    return host, int(port)
-
-
-def join_address(host: str, port: int) -> str:
-    """The inverse of ``split_address``."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def resolve(host: str) -> tuple[socket.AddressFamily, str]:
-    """Family and numeric address. Omitted means loopback: a link must never be open to the network."""
-    if not host or host == "localhost":
-        host = "127.0.0.1"
-    family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-    return family, str(address[0])
+    hurry(sock)

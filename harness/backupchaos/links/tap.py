@@ -6,7 +6,8 @@ from asyncio import AbstractEventLoop
 from socket import socket
 from typing import TYPE_CHECKING, Any
 
-from backupchaos.links import sockets
+from backupchaos.links import addresses, sockets
+from backupchaos.links.addresses import Address
 from backupchaos.links.connection import Connection
 from backupchaos.links.ills import Ills
 from backupchaos.links.listener import Accepted, Listener
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 MODES = ("refused", "reset", "blackhole", "freeze")
 SAMPLE_INTERVAL = 0.05
 _ACCEPT_BURST = 64
+
+
+def _listener(where: Address) -> Listener:
+    if not where.path:
+        return Listener(where)
+    from backupchaos.links.unixlistener import UnixListener
+
+    return UnixListener(where)
 
 
 class Tap:
@@ -64,16 +73,30 @@ class Tap:
     @property
     def port(self) -> int:
         """The listening port, 0 if the link was never started."""
-        return self._listener.port if self._listener else 0
+        return self._listener.address.port if self._listener else 0
+
+    @property
+    def address(self) -> Address | None:
+        """Where it listens, or did; None if it was never started."""
+        return self._listener.address if self._listener else None
+
+    @property
+    def countable(self) -> bool:
+        """Whether the kernel counts connects that never reach us: TCP's only."""
+        return not self.listen.startswith(addresses.UNIX)
 
     # -- start, stop ------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listen. Raises OSError or ValueError when the address cannot be had."""
-        if self._listener is None:
-            self._listener = Listener(*sockets.split_address(self.listen))
-            self.listen = sockets.join_address(self._listener.host, self._listener.port)
-        self._listener.open()
+        """Listen. Raises ValueError with the reason when the address cannot be had."""
+        where = addresses.to_listen(self.listen)
+        try:
+            if self._listener is None:
+                self._listener = _listener(where)
+                self.listen = str(self._listener.address)
+            self._listener.open()
+        except OSError as error:
+            raise ValueError(addresses.problem(where, error)) from None
         self.enabled = True
         self._accept_again()
 
@@ -99,6 +122,11 @@ class Tap:
         self.ills.end()
         self.stop("removed")
         self._release_port()
+
+    def leave(self) -> None:
+        """The process is about to end. The kernel does the rest."""
+        if not self.countable:
+            self._release_port()
 
     def _release_port(self) -> None:
         if self._listener is not None:
@@ -128,7 +156,8 @@ class Tap:
         totals = {"up": self.meter.up, "down": self.meter.down}
         self.emit("down", mode=mode, open=len(self.connections), **totals, **self.blame())
         if mode == "refused":
-            self.registry.refusals.begin(self)
+            if self.countable:
+                self.registry.refusals.begin(self)
             self.stop("down")
         elif mode == "reset":
             self._cut("down", rst=True)
@@ -137,12 +166,16 @@ class Tap:
             while (accepted := self._listener.accept()) is not None:
                 self._admit(accepted)
             self._listener.block()
-            self.registry.attempts.begin(self)
+            if self.countable:
+                self.registry.attempts.begin(self)
             self.ills.refilter()
         self._restall()
 
     def come_up(self, cause: str = "") -> None:
-        """Undo ``go_down``; of one cause only, if it is named. Raises OSError when the port cannot be had again."""
+        """Undo ``go_down``; of one cause only, if it is named.
+
+        Raises ValueError when the address cannot be listened on again.
+        """
         mode = self.mode
         if mode == "up" or (cause and cause != self.cause):
             return
@@ -205,11 +238,11 @@ class Tap:
     def _accept_again(self) -> None:
         if self._listener is not None and self._listener.sock is not None and not self._accepting:
             self._accepting = True
-            self.loop.add_reader(self._listener.sock, self._acceptable)
+            self.registry.watcher.reading(self._listener.sock.fileno(), self._acceptable)
 
     def _stop_accepting(self) -> None:
         if self._accepting and self._listener is not None and self._listener.sock is not None:
-            self.loop.remove_reader(self._listener.sock)
+            self.registry.watcher.reading(self._listener.sock.fileno(), None)
         self._accepting = False
 
     def resume_accepting(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from asyncio import TimerHandle
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from backupchaos.links.flow import Fuse
 
@@ -21,6 +21,8 @@ class Trouble:
     """One trouble of one link. The constructor raises ``ValueError`` for a senseless order."""
 
     kind: ClassVar[str]
+    packets: ClassVar[Literal["", "client", "both"]] = ""
+    """On which sides it drops packets."""
 
     def __init__(self, link: Tap, name: str, order: Mapping[str, Any]) -> None:
         self.link = link
@@ -144,6 +146,7 @@ class _HalfOpen(Trouble):
     """
 
     kind = "half_open"
+    packets = "client"
 
     def __init__(self, link: Tap, name: str, order: Mapping[str, Any]) -> None:
         super().__init__(link, name, order)
