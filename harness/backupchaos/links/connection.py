@@ -51,7 +51,7 @@ class Connection:
         self._dial.begin(self.link.upstream)
 
     def _reached(self, server: socket.socket) -> None:
-        self.server = server
+        self.server, self._dial = server, None
         self.link.emit("dial_ok", self.number, ms=self._age())
         self.flows = (Flow(self, "up", self.client, server), Flow(self, "down", server, self.client))
         if self.stalled:
@@ -59,6 +59,7 @@ class Connection:
         self.link.equip(self)
         for flow in self.flows:
             flow.update()
+        self.flows[0].try_now()
 
     def _unreachable(self, why: str) -> None:
         self.link.emit("dial_fail", self.number, error=why, ms=self._age())
@@ -197,7 +198,10 @@ class Connection:
         self.link.ills.leave(self)
         if self._dial is not None:
             self._dial.abandon()
-        for flow in self.flows:
+            self._dial = None
+        # Nothing refers to itself in a circle then, and all of it goes without a collector.
+        flows, self.flows = self.flows, ()
+        for flow in flows:
             self.watcher.forget(flow.in_fd)
             flow.stop()
         for sock in (self.client, self.server):
@@ -205,8 +209,8 @@ class Connection:
                 sockets.close_with_rst(sock)
             elif sock is not None:
                 sockets.close_with_fin(sock, drain=drain)
-        totals = {flow.direction: flow.passed for flow in self.flows}
-        lost = {f"lost_{flow.direction}": flow.lost for flow in self.flows if flow.lost}
+        totals = {flow.direction: flow.passed for flow in flows}
+        lost = {f"lost_{flow.direction}": flow.lost for flow in flows if flow.lost}
         self.link.closed(
             self,
             reason=reason,

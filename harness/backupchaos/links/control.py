@@ -40,6 +40,7 @@ class Control:
             "answer": self._answer,
             "note": self._note,
             "stats": lambda order: self._totals(self._link(order)) | self._troubles(self._link(order)),
+            "census": self._census,
             "ping": lambda order: {},
         }
 
@@ -74,8 +75,8 @@ class Control:
         link = Tap(self._registry, name, order.get("listen", "127.0.0.1:0"), upstream)
         link.start()
         self._registry.add(link)
-        assert link.address is not None
-        return link.address._asdict()
+        assert link.door.address is not None
+        return link.door.address._asdict()
 
     def _remove(self, order: dict[str, Any]) -> None:
         self._registry.remove(self._link(order))
@@ -110,7 +111,7 @@ class Control:
         return self._totals(link)
 
     def _fail_first(self, order: dict[str, Any]) -> None:
-        self._link(order).fail_next = max(0, int(order["count"]))
+        self._link(order).door.fail_next = max(0, int(order["count"]))
 
     def _afflict(self, order: dict[str, Any]) -> dict[str, Any]:
         from backupchaos.links import damage, troubles
@@ -122,6 +123,11 @@ class Control:
         trouble = kinds[order["kind"]](link, str(order["name"]), order)
         link.ills.afflict(trouble)
         return trouble.describe()
+
+    def _census(self, _order: dict[str, Any]) -> dict[str, Any]:
+        from backupchaos.links.census import count
+
+        return count(self._registry.loop)
 
     def _name(self, order: dict[str, Any]) -> dict[str, Any]:
         if self._resolver is None:
@@ -151,7 +157,7 @@ class Control:
             "up": link.meter.up,
             "down": link.meter.down,
             "open": len(link.connections),
-            "accepted": link.accepted,
+            "accepted": link.door.accepted,
             "mode": link.mode,
             "stalled": link.stalled,
             "silenced": sum(bool(conn.silenced) for conn in link.connections.values()),

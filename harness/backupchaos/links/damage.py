@@ -47,7 +47,7 @@ class _Loss(Trouble):
         self.link.watch()
 
     def _listener(self) -> None:
-        sock = self.link.listening
+        sock = self.link.door.sock
         if sock is not None and not packets.filtered(sock):  # it is a new one each time the link comes up
             packets.lose(sock, self._share)
             self._seen[0] = packets.dropped(sock)
@@ -70,7 +70,7 @@ class _Loss(Trouble):
 
     def look(self) -> bool:
         self._listener()
-        sock: socket.socket | None = self.link.listening
+        sock: socket.socket | None = self.link.door.sock
         if sock is not None:
             self._report(0, packets.dropped(sock))
         for conn in self.link.connections.values():
@@ -80,13 +80,13 @@ class _Loss(Trouble):
     def end(self) -> None:
         self.look()
         self.link.ills.loss = 0.0
-        if self.link.listening is not None:
-            packets.pass_all(self.link.listening)
+        if self.link.door.sock is not None:
+            packets.pass_all(self.link.door.sock)
         for conn in self.link.connections.values():
             self.link.ills.refilter(conn)
 
     def describe(self) -> dict[str, Any]:
-        sockets = [self.link.listening]
+        sockets = [self.link.door.sock]
         for conn in self.link.connections.values():
             sockets += [conn.client, conn.server]
         real = [sock for sock in sockets if sock is not None]

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 Direction = Literal["up", "down"]
 
-DIRECT_CHUNK = 1 << 18
+DIRECT_CHUNKS = 1 << 16, 1 << 20
+"""Bytes that are read at a time: at first, and at most, which a source reaches that is ahead of its reader."""
 STAGED_CHUNK = 1 << 15
 _PENDING_LIMIT = 1 << 18
-_shared = memoryview(bytearray(DIRECT_CHUNK))
+_shared = memoryview(bytearray(DIRECT_CHUNKS[1]))
 
 
 class Fuse(NamedTuple):
@@ -37,6 +38,7 @@ class Flow:
     """Bytes from ``src`` to ``dst``; ``up`` is client to server."""
 
     __slots__ = (
+        "_chunk",
         "_reading",
         "_writing",
         "conn",
@@ -81,6 +83,7 @@ class Flow:
         """Called with each chunk that was read, and its offset in the stream; they may change it."""
         self._reading = False
         self._writing = False
+        self._chunk = DIRECT_CHUNKS[0]
 
     # -- interest ---------------------------------------------------------------------------
 
@@ -104,12 +107,17 @@ class Flow:
             return self.pending_bytes == 0
         return self.pending_bytes < _PENDING_LIMIT and all(stage.accepts for stage in self.stages)
 
+    def try_now(self) -> None:
+        """Read, if that is wanted: who connects has often spoken already."""
+        if self._reading:
+            self._readable()
+
     # -- source -----------------------------------------------------------------------------
 
     def _readable(self) -> None:
         staged = bool(self.stages)
         try:
-            count = self.src.recv_into(_shared, STAGED_CHUNK if staged else DIRECT_CHUNK)
+            count = self.src.recv_into(_shared, STAGED_CHUNK if staged else self._chunk)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -130,6 +138,8 @@ class Flow:
         elif self.pending_bytes:
             self._keep(_shared[:count])
         else:
+            if count == self._chunk < DIRECT_CHUNKS[1]:
+                self._chunk *= 2
             self._send(_shared[:count])
 
     def source_ended(self) -> None:
@@ -195,6 +205,7 @@ class Flow:
                 return
             if count < len(piece) or self.conn.stalled:
                 break
+        self._chunk = max(DIRECT_CHUNKS[0], self._chunk // 2)
         self.pending.appendleft(bytes(view))
         self.pending_bytes += len(view)
         self.update()
@@ -238,7 +249,8 @@ class Flow:
         """The connection is over, and nobody watches its sockets any more."""
         self.finished = True
         self._reading = self._writing = False
-        for stage in self.stages:
+        stages, self.stages = self.stages, []
+        for stage in stages:
             stage.stop()
 
     @property

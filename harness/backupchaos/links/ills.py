@@ -101,7 +101,7 @@ class Ills:
         """Sockets on which the kernel still has a filter that nothing asks for."""
         if self._link.mode == "blackhole" or self.loss:
             return 0
-        found = [self._link.listening]
+        found = [self._link.door.sock]
         for conn in self._link.connections.values():
             found += [conn.server] if conn.silenced else [conn.client, conn.server]
         return sum(packets.filtered(sock) for sock in found if sock is not None)

@@ -20,6 +20,7 @@ import sys
 sys.modules["ssl"] = None  # type: ignore[assignment]
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -100,6 +101,7 @@ def main(argv: list[str]) -> int:
     loop = asyncio.SelectorEventLoop(watcher)
     watcher.on_error = lambda error: loop.call_exception_handler({"message": "in a link", "exception": error})
     log = EventLog(loop, options["events-fd"])
+    log.write_at(watcher.at_end)
     registry = Registry(loop, watcher, log, options["seed"], isolated=bool(options["isolated"]))
     registry.unix = bool(options["unix"])
 
@@ -131,6 +133,7 @@ def main(argv: list[str]) -> int:
 
     loop.add_reader(api, serve)
     log.emit("ready", api=api.getsockname()[1], pid=os.getpid(), seed=options["seed"])
+    gc.freeze()  # what is there now stays
     loop.run_forever()
     return 0
 

@@ -64,11 +64,11 @@ class Listener:
         return sock
 
     def accept(self) -> Accepted | None:
-        """The next waiting connection, or None; our own filler is skipped."""
+        """The next waiting connection, or None; our own filler is skipped. Raises OSError if no more can be had."""
         while self.sock is not None:
             try:
                 sock, address = self.sock.accept()
-            except OSError:
+            except (BlockingIOError, ConnectionAbortedError):
                 return None
             if self._filler is not None and address == self._filler.getsockname():
                 sock.close()

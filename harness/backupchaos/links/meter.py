@@ -42,7 +42,8 @@ class Meter:
         self._link = link
         self.up = self.down = 0
         self.arms: list[Arm] = []
-        self.moved = False
+        self.moved: set[int] = set()
+        """Numbers of the connections on which bytes have passed since the last sample."""
         self._mark = (0, 0)
         self._moved_at = 0.0
 
@@ -57,8 +58,8 @@ class Meter:
             self._link.emit("silence", conn, seconds=round(now - self._moved_at, 6))
         self._moved_at = now
         if not self.moved:
-            self.moved = True
             self._link.registry.wake()
+        self.moved.add(conn)
         if self.arms:
             self.pull(conn)
 

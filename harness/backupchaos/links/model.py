@@ -20,10 +20,12 @@ class LinkEvent:
     open                      peer_port
     dial_ok, dial_fail        ms / error, ms
     first_byte, eof           dir (``up``: from the client)
-    bytes                     up, down (totals of the link), open; at most every 50 ms
+    bytes                     up, down (totals of the link), open; at most every 50 ms;
+                              each: connection -> [up, down] so far, of those that moved
     silence                   seconds without a byte on the link, ended by this connection
     close                     reason, up, down, ms, rst; lost_up, lost_down: read, never passed
     refused                   mode, count, exact; shared: another link may be meant as well
+    exhausted                 error, open: no connection could be accepted for want of something
     trouble, relief           trouble: its kind, name and what it says of itself
     stranded                  count: connections that are half open now
     lost                      count: packets that the kernel dropped

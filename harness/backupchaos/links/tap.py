@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
-from socket import socket
 from typing import TYPE_CHECKING, Any
 
-from backupchaos.links import addresses, sockets
-from backupchaos.links.addresses import Address
+from backupchaos.links import addresses
 from backupchaos.links.connection import Connection
+from backupchaos.links.door import Door
 from backupchaos.links.ills import Ills
-from backupchaos.links.listener import Accepted, Listener
 from backupchaos.links.meter import Meter
 
 if TYPE_CHECKING:
@@ -19,15 +17,8 @@ if TYPE_CHECKING:
 
 MODES = ("refused", "reset", "blackhole", "freeze")
 SAMPLE_INTERVAL = 0.05
-_ACCEPT_BURST = 64
-
-
-def _listener(where: Address) -> Listener:
-    if not where.path:
-        return Listener(where)
-    from backupchaos.links.unixlistener import UnixListener
-
-    return UnixListener(where)
+_SAMPLED = 64
+"""Connections of which a sample of totals tells at most."""
 
 
 class Tap:
@@ -52,10 +43,7 @@ class Tap:
         self.toxics: dict[str, list[Toxic]] = {"upstream": [], "downstream": []}
         self.connections: dict[int, Connection] = {}
         self.meter = Meter(self)
-        self.fail_next = 0
-        self.accepted = 0
-        self._listener: Listener | None = None
-        self._accepting = False
+        self.door = Door(self)
         self._sampled_at = 0.0
         self._watched = False
         self.ills = Ills(self)
@@ -72,13 +60,8 @@ class Tap:
 
     @property
     def port(self) -> int:
-        """The listening port, 0 if the link was never started."""
-        return self._listener.address.port if self._listener else 0
-
-    @property
-    def address(self) -> Address | None:
-        """Where it listens, or did; None if it was never started."""
-        return self._listener.address if self._listener else None
+        """The listening port, 0 if there is none."""
+        return self.door.address.port if self.door.address else 0
 
     @property
     def countable(self) -> bool:
@@ -89,49 +72,39 @@ class Tap:
 
     def start(self) -> None:
         """Listen. Raises ValueError with the reason when the address cannot be had."""
-        where = addresses.to_listen(self.listen)
-        try:
-            if self._listener is None:
-                self._listener = _listener(where)
-                self.listen = str(self._listener.address)
-            self._listener.open()
-        except OSError as error:
-            raise ValueError(addresses.problem(where, error)) from None
+        self.door.open(self.listen)
+        self.listen = str(self.door.address)
         self.enabled = True
-        self._accept_again()
 
     def move(self, listen: str, upstream: str) -> None:
         """Stop, with another address from now on."""
         self.come_up_quietly()
         self.stop("moved")
-        self._release_port()
+        self.door.remove()
         self.listen, self.upstream, self.mode = listen, upstream, "up"
         self._restall()
 
     def stop(self, reason: str) -> None:
         """Stop listening and cut the live connections as a killed server would; keep the port."""
         self.enabled = False
-        self._refuse_waiting(reason)
-        self._stop_accepting()
-        if self._listener is not None:
-            self._listener.shut()
+        self.door.shut(reason)
         self._cut(reason, rst=False)
 
     def destroy(self) -> None:
         """Remove everything of this link."""
         self.ills.end()
         self.stop("removed")
-        self._release_port()
+        self.door.remove()
 
     def leave(self) -> None:
         """The process is about to end. The kernel does the rest."""
         if not self.countable:
-            self._release_port()
+            self.door.remove()
 
-    def _release_port(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+    def resume_accepting(self) -> None:
+        """The event log has room again."""
+        if self.mode != "blackhole":
+            self.door.accept()
 
     # -- modes ------------------------------------------------------------------------------------
 
@@ -161,11 +134,8 @@ class Tap:
             self.stop("down")
         elif mode == "reset":
             self._cut("down", rst=True)
-        elif mode == "blackhole" and self._listener is not None and self.enabled:
-            self._stop_accepting()
-            while (accepted := self._listener.accept()) is not None:
-                self._admit(accepted)
-            self._listener.block()
+        elif mode == "blackhole" and self.enabled:
+            self.door.block()
             if self.countable:
                 self.registry.attempts.begin(self)
             self.ills.refilter()
@@ -184,12 +154,10 @@ class Tap:
         if mode == "refused":
             counted = self.registry.refusals.end(self)
             self.start()
-        elif mode == "blackhole" and self._listener is not None:
+        elif mode == "blackhole" and self.door.sock is not None:
             self.registry.attempts.end(self)
             self.ills.refilter()
-            for accepted in self._listener.unblock():
-                self._admit(accepted)
-            self._accept_again()
+            self.door.unblock()
         self.emit("up", was=mode, **counted, **self.blame())
         self.cause = ""
         self._restall()
@@ -228,70 +196,7 @@ class Tap:
                 conn.hit(f"down:{self.mode}", "cut", **self.blame())
             conn.close(reason, rst=rst, **self.blame())
 
-    @property
-    def listening(self) -> socket | None:
-        """The listening socket; None while the link refuses."""
-        return self._listener.sock if self._listener else None
-
-    # -- accepting --------------------------------------------------------------------------------
-
-    def _accept_again(self) -> None:
-        if self._listener is not None and self._listener.sock is not None and not self._accepting:
-            self._accepting = True
-            self.registry.watcher.reading(self._listener.sock.fileno(), self._acceptable)
-
-    def _stop_accepting(self) -> None:
-        if self._accepting and self._listener is not None and self._listener.sock is not None:
-            self.registry.watcher.reading(self._listener.sock.fileno(), None)
-        self._accepting = False
-
-    def resume_accepting(self) -> None:
-        """The event log has room again."""
-        if self.mode != "blackhole":
-            self._accept_again()
-
-    def _acceptable(self) -> None:
-        assert self._listener is not None
-        for _ in range(_ACCEPT_BURST):
-            if self.log.full:
-                self._stop_accepting()
-                return
-            accepted = self._listener.accept()
-            if accepted is None:
-                return
-            self._admit(accepted)
-            if not self._accepting:
-                return
-
-    def _refuse_waiting(self, reason: str) -> None:
-        """Clients in the accept queue are connected already; closing the listener resets them."""
-        while self._listener is not None and (accepted := self._listener.accept()) is not None:
-            self.accepted += 1
-            self.emit("open", self.accepted, peer_port=accepted.port)
-            conn = Connection(self, self.accepted, accepted.sock, accepted.port)
-            self.connections[conn.number] = conn
-            conn.hit(f"down:{self.mode}", "cut", **self.blame())
-            conn.close(reason, rst=True, **self.blame())
-
-    def _admit(self, accepted: Accepted) -> None:
-        self.accepted += 1
-        number = self.accepted
-        reject = "reset" if self.mode == "reset" else "fail_first" if self.fail_next else ""
-        if reject:
-            self.fail_next -= reject == "fail_first"
-            sockets.close_with_rst(accepted.sock)
-            said = {"mode": reject, "count": 1, "exact": True, "peer_port": accepted.port}
-            self.emit("refused", number, **said, **self.blame())
-            return
-        self.emit("open", number, peer_port=accepted.port)
-        try:
-            conn = Connection(self, number, accepted.sock, accepted.port)
-        except OSError as error:
-            accepted.sock.close()
-            self.emit("close", number, reason="client_rst", up=0, down=0, error=str(error))
-            return
-        self.connections[number] = conn
-        conn.dial()
+    # -- connections ------------------------------------------------------------------------------
 
     def equip(self, conn: Connection) -> None:
         """Give a new connection the stages of the link's toxics, and its troubles."""
@@ -317,14 +222,25 @@ class Tap:
     def tick(self, now: float) -> bool:
         """Sample totals, look after paused sockets; True while another tick is needed."""
         if now - self._sampled_at < SAMPLE_INTERVAL - 0.002:
-            return self.meter.moved or self._watched
+            return bool(self.meter.moved) or self._watched
         if self.meter.moved:
-            self.meter.moved = False
-            self.sample("bytes", up=self.meter.up, down=self.meter.down, open=len(self.connections))
+            self._sample()
         self._sampled_at = now
         if self._watched:
             self._watched = self._look()
-        return self.meter.moved or self._watched
+        return bool(self.meter.moved) or self._watched
+
+    def _sample(self) -> None:
+        moved, self.meter.moved = self.meter.moved, set()
+        each = {
+            number: [flow.passed for flow in self.connections[number].flows]
+            for number in sorted(moved)[:_SAMPLED]
+            if number in self.connections
+        }
+        sample: dict[str, Any] = {"up": self.meter.up, "down": self.meter.down, "open": len(self.connections)}
+        if each:
+            sample["each"] = each
+        self.sample("bytes", **sample)
 
     def _look(self) -> bool:
         """Look after everything, not only up to the first that wants another look."""
