@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
 import pytest
 from tests.links.hostbox import HostBox, links_on
-from tests.links.support import Backend, Server, hang_up
+from tests.links.support import Backend, Log, Server, echo, hang_up
 
 from backupchaos.environments.base import Sandbox
 from backupchaos.links import realserver
-from backupchaos.links.links import Links
+from backupchaos.links.links import Link, Links
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,24 @@ def servers() -> Iterator[list[Server]]:
     yield made
     for server in made:
         server.close()
+
+
+Make = Callable[..., tuple[Link, Server]]
+"""Makes a link to a new server; takes the server's handler."""
+
+
+@pytest.fixture
+def make(links: Links, servers: list[Server]) -> Make:
+    def link(handler: Callable[..., None] = echo) -> tuple[Link, Server]:
+        servers.append(Server(handler))
+        return links.create(f"link{len(servers)}", servers[-1].port), servers[-1]
+
+    return link
+
+
+@pytest.fixture
+def log(links: Links) -> Log:
+    return Log(links)
 
 
 SERVERS = [

@@ -6,6 +6,7 @@ import errno
 import http.client
 import json
 import os
+import resource
 import select
 import socket
 import threading
@@ -13,6 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from backupchaos.links.links import Links
+from backupchaos.links.model import LinkEvent
 
 DEADLINE = 10.0
 RESET = "reset"
@@ -193,6 +197,43 @@ def round_trip(sock: socket.socket, data: bytes = b"ping") -> float:
     sock.sendall(data)
     assert receive(sock, len(data)) == data
     return time.monotonic() - begin
+
+
+def flood(sock: socket.socket, most: int = 1 << 40) -> int:
+    """Send until nobody takes more for a while; the bytes that were taken."""
+    sock.setblocking(False)
+    sent, data = 0, memoryview(bytes(1 << 18))
+    while sent < most and select.select([], [sock], [], 0.3)[1]:
+        try:
+            sent += sock.send(data[: most - sent])
+        except BlockingIOError:
+            continue
+    return sent
+
+
+def memory(pid: int) -> int:
+    """Bytes of resident memory."""
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+class Log:
+    """Collects events until one fits."""
+
+    def __init__(self, links: Links) -> None:
+        self.links = links
+        self.seen: list[LinkEvent] = []
+
+    def until(self, ev: str, count: int = 1, timeout: float = 10.0) -> list[LinkEvent]:
+        deadline = time.monotonic() + timeout
+        while True:
+            self.seen += self.links.events()
+            found = [event for event in self.seen if event.ev == ev]
+            if len(found) >= count:
+                return found
+            left = deadline - time.monotonic()
+            assert left > 0, f"no {ev}: {self.seen}"
+            select.select([self.links], [], [], left)
 
 
 def noise(size: int) -> bytes:

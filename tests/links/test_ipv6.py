@@ -6,6 +6,7 @@ import pytest
 from tests.links.support import (
     RESET,
     Backend,
+    Log,
     Server,
     dial,
     echo,
@@ -13,7 +14,6 @@ from tests.links.support import (
     port_of,
     round_trip,
 )
-from tests.links.test_tap import Log
 
 from backupchaos.links.links import Links
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.links.conftest import Make
 from tests.links.support import (
     EOF,
     RESET,
+    Log,
     Server,
     dial,
-    echo,
     end_of,
     fate,
+    flood,
     noise,
     quiet,
     receive,
@@ -34,44 +34,7 @@ from tests.links.support import (
 from tests.links.test_conformance_links import exchange
 
 from backupchaos.errors import UsageProblem
-from backupchaos.links.links import Link, Links
-from backupchaos.links.model import LinkEvent
-
-Make = Callable[..., tuple[Link, Server]]
-
-
-@pytest.fixture
-def make(links: Links, servers: list[Server]) -> Make:
-    def link(handler: Callable[..., None] = echo) -> tuple[Link, Server]:
-        server = Server(handler)
-        servers.append(server)
-        return links.create(f"link{len(servers)}", server.port), server
-
-    return link
-
-
-@pytest.fixture
-def log(links: Links) -> Iterator[Log]:
-    yield Log(links)
-
-
-class Log:
-    """Collects events until one fits."""
-
-    def __init__(self, links: Links) -> None:
-        self._links = links
-        self.seen: list[LinkEvent] = []
-
-    def until(self, ev: str, count: int = 1, timeout: float = 10.0) -> list[LinkEvent]:
-        deadline = time.monotonic() + timeout
-        while True:
-            self.seen += self._links.events()
-            found = [event for event in self.seen if event.ev == ev]
-            if len(found) >= count:
-                return found
-            left = deadline - time.monotonic()
-            assert left > 0, f"no {ev}: {self.seen}"
-            select.select([self._links], [], [], left)
+from backupchaos.links.links import Links
 
 
 def reset(sock: socket.socket) -> None:
@@ -146,40 +109,9 @@ def test_early_answer_of_a_server_that_reads_no_further(make: Make, log: Log) ->
 def test_reset_is_noticed_while_reading_is_paused(make: Make, log: Log) -> None:
     link, _ = make(stuck)
     sock = dial(link.port)
-    fill(sock)
+    flood(sock)
     reset(sock)
     assert log.until("close")[0].data["reason"] == "client_rst"
-
-
-def fill(sock: socket.socket) -> int:
-    """Send until nobody takes more for a while; returns the bytes taken."""
-    sock.setblocking(False)
-    sent = 0
-    while select.select([], [sock], [], 0.3)[1]:
-        with suppress(BlockingIOError):
-            sent += sock.send(bytes(1 << 18))
-    return sent
-
-
-def memory(pid: int) -> int:
-    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096
-
-
-def test_stalled_reader_pushes_back(make: Make, links: Links) -> None:
-    link, server = make(stuck)
-    round_pid = links.process.pid
-    with dial(link.port) as sock:
-        before = memory(round_pid)
-        sent = fill(sock)
-        assert memory(round_pid) - before < 4 << 20
-        assert sent < 64 << 20
-        links.process.request("ping")
-        server.release.set()
-        sock.settimeout(10)
-        sock.shutdown(socket.SHUT_WR)
-        server.wait(lambda: server.ends == [EOF])
-    assert len(server.seen[0]) == sent
 
 
 def test_dead_upstream_is_an_event(links: Links, log: Log) -> None:
@@ -193,42 +125,6 @@ def test_dead_upstream_is_an_event(links: Links, log: Log) -> None:
 
 
 # -- numbers --------------------------------------------------------------------------------------
-
-
-def test_two_hundred_at_once(make: Make, log: Log) -> None:
-    link, _ = make()
-    socks = [dial(link.port) for _ in range(200)]
-    for number, sock in enumerate(socks):
-        sock.sendall(b"%04d" % number)
-    assert [receive(sock, 4) for sock in socks] == [b"%04d" % number for number in range(200)]
-    assert link.stats().open == 200
-    for sock in socks:
-        sock.close()
-    log.until("close", 200)
-    stats = link.stats()
-    assert (stats.connections, stats.open, stats.up_bytes, stats.down_bytes) == (200, 0, 800, 800)
-
-
-@pytest.mark.slow
-def test_two_thousand_in_a_row_leave_nothing(make: Make, log: Log, links: Links) -> None:
-    link, _ = make()
-
-    def some(count: int) -> None:
-        for _ in range(count):
-            with dial(link.port) as sock:
-                round_trip(sock)
-
-    def descriptors() -> int:
-        return len(os.listdir(f"/proc/{links.process.pid}/fd"))
-
-    some(200)
-    log.until("close", 200)
-    before = memory(links.process.pid), descriptors()
-    some(1800)
-    log.until("close", 2000)
-    assert memory(links.process.pid) - before[0] < 2 << 20
-    assert descriptors() <= before[1]
-    assert link.stats().connections == 2000
 
 
 def test_unread_events_do_not_stall_the_traffic(make: Make, log: Log) -> None:

@@ -6,19 +6,19 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from tests.links.conftest import Make
 from tests.links.hostbox import HostBox, links_on
 from tests.links.support import (
     EOF,
     RESET,
+    Log,
     Server,
     dial,
-    echo,
     end_of,
     quiet,
     receive,
@@ -26,29 +26,13 @@ from tests.links.support import (
     round_trip,
     sink,
 )
-from tests.links.test_tap import Log
 
 from backupchaos.errors import UsageProblem
 from backupchaos.links import damage
-from backupchaos.links.links import Link, Links
+from backupchaos.links.links import Links
 from backupchaos.links.tap import Tap
 
-Make = Callable[..., tuple[Link, Server]]
 TCP_USER_TIMEOUT = 18
-
-
-@pytest.fixture
-def make(links: Links, servers: list[Server]) -> Make:
-    def link(handler: Callable[..., None] = echo) -> tuple[Link, Server]:
-        servers.append(Server(handler))
-        return links.create(f"link{len(servers)}", servers[-1].port), servers[-1]
-
-    return link
-
-
-@pytest.fixture
-def log(links: Links) -> Iterator[Log]:
-    yield Log(links)
 
 
 def send_all(sock: socket.socket, size: int) -> None:
@@ -116,7 +100,7 @@ def test_the_link_comes_and_goes_without_the_harness(make: Make, log: Log) -> No
     assert link.state()["mode"] == "up"
     seen = len([event for event in log.seen if event.ev == "down"])
     assert quiet(dial(link.port), 0.4)
-    log.seen += log._links.events()
+    log.seen += log.links.events()
     assert len([event for event in log.seen if event.ev == "down"]) == seen, "its timers are gone"
 
 

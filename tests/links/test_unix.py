@@ -15,6 +15,7 @@ import pytest
 from tests.links.hostbox import HostBox, links_on
 from tests.links.support import (
     EOF,
+    Log,
     Server,
     dial,
     dial_path,
@@ -29,7 +30,6 @@ from tests.links.support import (
     sink,
 )
 from tests.links.test_conformance_links import exchange
-from tests.links.test_tap import Log
 
 from backupchaos.errors import MissingCapability, UsageProblem
 from backupchaos.links.links import Link, Links
