@@ -102,6 +102,37 @@ def test_listen_without_a_host_is_loopback(api: Backend) -> None:
     assert answer.json["listen"].startswith("127.0.0.1:")
 
 
+def test_no_name_is_looked_up_to_listen(api: Backend) -> None:
+    answer = api("POST", "/proxies", {"name": "a", "upstream": "127.0.0.1:1", "listen": "some.name:0"})
+    assert (answer.status, "only" in answer.error) == (500, True)
+    assert api("GET", "/proxies").json == {}
+
+
+def test_nothing_internal_is_shown(api: Backend) -> None:
+    name, _ = api.proxy("127.0.0.1:1")
+    shown = api("GET", f"/proxies/{name}").json
+    assert set(shown) == {"name", "listen", "upstream", "enabled", "toxics"}
+
+
+def test_a_name_with_a_slash_can_be_addressed(api: Backend) -> None:
+    body = {"name": "a/b", "upstream": "127.0.0.1:1", "listen": "127.0.0.1:0"}
+    assert api("POST", "/proxies", body).status == 201
+    assert api("GET", "/proxies/a%2Fb").json["name"] == "a/b"
+    assert api("DELETE", "/proxies/a%2Fb").status == 204
+
+
+def test_other_toxics_changes_draw_no_chance_again(api: Backend) -> None:
+    name, port = api.proxy(api.server().address)
+    api.toxic(name, "latency", toxicity=0.5, latency=60)
+    socks = [api.dial(port) for _ in range(12)]
+    late = [round_trip(sock) >= 0.06 for sock in socks]
+    path = api.toxic(name, "noop")
+    api("PATCH", path, {"toxicity": 0.3})
+    assert [round_trip(sock) >= 0.06 for sock in socks] == late
+    api("DELETE", path)
+    assert [round_trip(sock) >= 0.06 for sock in socks] == late
+
+
 def test_half_close(api: Backend) -> None:
     _, port = api.proxy(api.server(reply_after_eof).address)
     sock = api.dial(port)
