@@ -81,3 +81,29 @@ def test_a_trigger_is_on_its_way_when_emit_and_flush_return(
     log.emit("trigger", "a", 1, bytes=5)
     log.flush()
     assert json.loads(os.read(pipe[0], 1000))["bytes"] == 5
+
+
+def test_events_wait_for_others_but_not_for_long(
+    pipe: tuple[int, int], loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[int] = []
+    write = os.write
+
+    def spy(fd: int, data: bytes) -> int:
+        writes.append(fd)
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", spy)
+    log = EventLog(loop, pipe[1])
+    log.delay = 0.01
+    log.emit("first")
+    loop.call_soon(log.emit, "second")
+    loop.call_later(0.005, log.emit, "third")
+    loop.call_later(0.2, loop.stop)
+    loop.run_forever()
+    assert [json.loads(line)["ev"] for line in os.read(pipe[0], 1000).splitlines()] == [
+        "first",
+        "second",
+        "third",
+    ]
+    assert writes == [pipe[1]]

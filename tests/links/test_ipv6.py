@@ -61,7 +61,7 @@ def test_connects_into_a_black_hole_are_counted(links: Links, servers: list[Serv
     link = links.create("six", servers[0].address, listen="[::1]:0")
     link.down("blackhole")
     with pytest.raises(TimeoutError):
-        dial(link.port, timeout=0.3, host=link.host)
+        dial(link.port, timeout=0.8, host=link.host)
     assert Log(links).until("refused")[0].data["exact"]
     link.up()
     round_trip(dial(link.port, host=link.host))

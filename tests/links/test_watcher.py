@@ -81,20 +81,6 @@ def test_an_error_is_told_and_the_others_are_served(
         watcher.select(1)
 
 
-def test_the_end_of_a_turn(watcher: Watcher, pair: tuple[socket.socket, socket.socket]) -> None:
-    called: list[str] = []
-    assert not watcher.at_end(lambda: called.append("never"))
-
-    def turn() -> None:
-        assert watcher.at_end(lambda: called.append("end"))
-        called.append("socket")
-
-    for sock in pair:
-        watcher.writing(sock.fileno(), turn)
-    watcher.select(1)
-    assert called == ["socket", "socket", "end", "end"]
-
-
 @pytest.mark.parametrize("timeout", [0.0002, 0.0007, 0.0015])
 def test_timers_are_exact_to_less_than_a_millisecond(timeout: float) -> None:
     """A millisecond would be as much as some toxics delay. The best of many, since a machine may be busy."""

@@ -52,7 +52,8 @@ class EventLog:
         self._was_full = False
         self._on_room = on_room
         self._on_gone: Callable[[], None] = lambda: os._exit(0)
-        self._at_end: Callable[[Callable[[], None]], bool] | None = None
+        self.delay = 0.0
+        """Seconds that an event may wait for others: each write wakes the reader, who wants the processor too."""
         self.seq = 0
 
     @property
@@ -66,10 +67,6 @@ class EventLog:
     def on_room(self, callback: Callable[[], None]) -> None:
         """Called once when ``full`` has become false again."""
         self._on_room = callback
-
-    def write_at(self, at_end: Callable[[Callable[[], None]], bool]) -> None:
-        """How to have a call at the end of the loop's turn more cheaply than by the loop; see ``Watcher.at_end``."""
-        self._at_end = at_end
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Called when the reader has gone: nobody is left to carry traffic for."""
@@ -93,7 +90,9 @@ class EventLog:
         self._buffer += line.encode() + b"}\n"
         if not self._scheduled and not self._waiting:
             self._scheduled = True
-            if self._at_end is None or not self._at_end(self._flush):
+            if self.delay:
+                self._loop.call_later(self.delay, self._flush)
+            else:
                 self._loop.call_soon(self._flush)
 
     def sample(self, ev: str, link: str = "", conn: int = 0, **data: Any) -> None:

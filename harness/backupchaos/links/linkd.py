@@ -33,6 +33,7 @@ from backupchaos.links.registry import Registry
 from backupchaos.links.watcher import Watcher
 
 _LINE_LIMIT = 1 << 20
+_DELAY = 0.002
 
 
 def _options(argv: list[str]) -> dict[str, int]:
@@ -101,12 +102,14 @@ def main(argv: list[str]) -> int:
     loop = asyncio.SelectorEventLoop(watcher)
     watcher.on_error = lambda error: loop.call_exception_handler({"message": "in a link", "exception": error})
     log = EventLog(loop, options["events-fd"])
-    log.write_at(watcher.at_end)
+    log.delay = _DELAY
     registry = Registry(loop, watcher, log, options["seed"], isolated=bool(options["isolated"]))
     registry.unix = bool(options["unix"])
 
     def leave() -> None:
         registry.leave()
+        log.on_gone(lambda: None)
+        log.flush()
         os._exit(0)  # at once, whatever still waits
 
     log.on_gone(leave)

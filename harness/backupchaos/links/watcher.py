@@ -32,8 +32,6 @@ class Watcher(selectors.EpollSelector):
         self._writers: dict[int, Callback] = {}
         self.on_error: Callable[[Exception], None] | None = None
         """Told of what goes wrong in a callback; without it, it is raised."""
-        self._turning = False
-        self._at_end: list[Callback] = []
 
     # -- the sockets of links -----------------------------------------------------------------------
 
@@ -74,9 +72,7 @@ class Watcher(selectors.EpollSelector):
         """Wait; serve the sockets of links; return what is asyncio's."""
         ready = []
         readers, writers = self._readers, self._writers
-        found = self._wait(timeout)
-        self._turning = True
-        for fd, mask in found:
+        for fd, mask in self._wait(timeout):
             if fd not in readers and fd not in writers:
                 ready += self._others(fd, mask)
                 continue
@@ -89,18 +85,7 @@ class Watcher(selectors.EpollSelector):
                 if self.on_error is None:
                     raise
                 self.on_error(error)
-        self._turning = False
-        if self._at_end:
-            due, self._at_end = self._at_end, []
-            for callback in due:
-                callback()
         return ready
-
-    def at_end(self, callback: Callback) -> bool:
-        """Call it when the sockets of this turn are served; false if there is no turn now."""
-        if self._turning:
-            self._at_end.append(callback)
-        return self._turning
 
     def _others(self, fd: int, mask: int) -> list[tuple[selectors.SelectorKey, int]]:
         try:
