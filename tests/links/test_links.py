@@ -151,6 +151,27 @@ def test_the_engine_is_told_that_the_link_process_died(box: HostBox, links: Link
         links.events()
 
 
+def test_totals_are_those_of_now(links: Links, upstream: Server) -> None:
+    """Events may wait a little for one another; totals do not."""
+    link = links.create("a", upstream.port)
+    for number in range(1, 21):
+        with dial(link.port) as sock:
+            round_trip(sock)
+            assert (link.stats().connections, link.stats().open >= 1) == (number, True)
+
+
+def test_totals_of_a_dead_link_process_are_its_last(box: HostBox, links: Links, upstream: Server) -> None:
+    link = links.create("a", upstream.port)
+    round_trip(dial(link.port))
+    assert link.stats().connections == 1
+    box.children[0].kill()
+    box.children[0].wait()
+    assert link.stats().connections == 1
+    with pytest.raises(HarnessBroken):
+        while links.events():
+            pass
+
+
 def test_a_stopped_link_process_is_given_up(
     box: HostBox, links: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:

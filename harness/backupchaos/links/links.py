@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from backupchaos.environments.base import Sandbox
-from backupchaos.errors import UsageProblem
+from backupchaos.errors import HarnessBroken, UsageProblem
 from backupchaos.links.addresses import Address
 from backupchaos.links.behind import Behind, Server
 from backupchaos.links.behind import upstream as check_upstream
@@ -164,8 +164,14 @@ class Link:
         self._stats.apply(event)
 
     def stats(self) -> LinkStats:
-        """Totals as of the events read so far (read now without blocking what has arrived)."""
-        self._links.process.pump()
+        """Totals as of now: with its answer the link process hands over every event before it.
+
+        If it is dead they are those of its last events; ``Links.events`` tells that it is.
+        """
+        try:
+            self._links.process.request("ping")
+        except HarnessBroken:
+            self._links.process.pump()
         return self._stats
 
     def _order(self, op: str, **arguments: Any) -> dict[str, Any]:
