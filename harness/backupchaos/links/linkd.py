@@ -130,6 +130,7 @@ def main(argv: list[str]) -> int:
             import traceback
 
             traceback.print_exc()
+            registry.leave()
             os._exit(1)
         loop.remove_reader(api)
         Server(registry, api).start()
