@@ -22,6 +22,7 @@ class Server:
     def __init__(self, registry: Registry, sock: socket.socket) -> None:
         self._loop = registry.loop
         self._api = Api(registry)
+        self._log = registry.log
         self._sock = sock
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -83,7 +84,9 @@ class Server:
     def _handle(self, request: h11.Request, body: bytes) -> Answer:
         agent = next((value for name, value in request.headers if name == b"user-agent"), b"")
         method, target = request.method.decode("latin-1"), request.target.decode("latin-1")
-        return self._api.handle(method, target, agent.decode("latin-1"), body)
+        answer = self._api.handle(method, target, agent.decode("latin-1"), body)
+        self._log.flush()  # who has the answer may look for what was done in the log
+        return answer
 
     async def _answer(self, http: h11.Connection, sock: socket.socket, answer: Answer) -> None:
         headers: list[tuple[str, str]] = []

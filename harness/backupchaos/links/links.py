@@ -28,7 +28,7 @@ class Links:
     """All links of a sandbox: a tap in front of each, behind it the toxics of a Toxiproxy server.
 
     ``server_used`` is ``embedded`` or ``toxiproxy <version>``. Raises ``MissingCapability`` when
-    ``toxiproxy`` is asked for and no ``toxiproxy-server`` is on PATH.
+    ``toxiproxy`` is asked for and no ``toxiproxy-server`` is on PATH (in containers: no image of it is there).
     """
 
     def __init__(self, sandbox: Sandbox, seed: int, server: Server = "auto") -> None:
