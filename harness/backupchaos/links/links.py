@@ -259,7 +259,7 @@ class Link:
     @property
     def tells_of_toxics(self) -> bool:
         """Whether the server behind it tells what its toxics have done to which connection."""
-        return self._links.toxics_logged
+        return not self.real
 
     def mark(self) -> tuple[int, int]:
         """Count bytes from here for ``arm(since="mark")``; returns the totals (up, down) so far."""
