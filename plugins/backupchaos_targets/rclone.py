@@ -128,7 +128,7 @@ class RcloneTarget(BaseTarget):
     """``rclone sync SOURCE repo:.../current`` with the tool's own retries and time-outs."""
 
     name = "rclone"
-    image = "rclone/rclone:1.71"
+    image = "rclone/rclone:1.75.2"
     profile = _COMMON
 
     def profile_for(self, kind: RepositoryType) -> Profile:
