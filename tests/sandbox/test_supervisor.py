@@ -303,6 +303,27 @@ def test_a_held_process_can_be_killed_and_disarming_lets_go(box: Box) -> None:
     os.close(read2)
 
 
+def test_a_held_call_is_counted_once_by_every_rule(box: Box) -> None:
+    """By those before the one that holds it, which have looked already, and by those behind it, which have not."""
+    script = "import os,sys\nfor n in range(4): os.write(1, b'w'); os.stat(sys.argv[1])"
+    (path,) = touch(box, "f")
+    rules = [
+        rule("before", "stat", path, "errno", skip=9),
+        rule("h", "stat", path, "hold", skip=1, times=1),
+        rule("second", "stat", path, "hold", skip=2, times=1),
+        rule("behind", "stat", path, "errno", skip=9),
+    ]
+    pid, read = box.start(*PYTHON, script, path, rules=rules)
+    for name in ("h", "second"):
+        box.wait_for(lambda e, name=name: e.kind == "syscall" and e.data["rule"] == name)  # type: ignore[misc]
+        box.sandbox.release(name)
+    assert box.code(pid) == 0
+    assert {name: counts["matched"] for name, counts in box.sandbox.totals().items()} == dict.fromkeys(
+        ("before", "h", "second", "behind"), 4
+    )
+    os.close(read)
+
+
 def test_arming_in_mid_run_counts_from_there(box: Box) -> None:
     (path,) = touch(box, "f")
     script = """

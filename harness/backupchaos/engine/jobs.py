@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from backupchaos.commands import Command
+from backupchaos.engine.facts import Facts
 from backupchaos.engine.injector import Injector
 from backupchaos.engine.loop import OutputPipe
 from backupchaos.engine.observers import JobObserver
-from backupchaos.engine.progress import LinkProgress, links_of
-from backupchaos.engine.schedule import Facts, Schedule
+from backupchaos.engine.progress import VolumeProgress, links_of
+from backupchaos.engine.schedule import Schedule
 from backupchaos.engine.shaping import shaped
 from backupchaos.engine.tiers import dressed
 from backupchaos.engine.world import World
@@ -24,8 +25,6 @@ from backupchaos.model.scenario import Scenario
 from backupchaos.results import JobResult
 from backupchaos.targets.base import Target
 
-PROGRESS = "progress.hold"
-"""Name of the system call rule that stops a job at a byte count of a local repository."""
 CLOSE_WATCH = 0.004
 """Seconds between looks at a volume while a trigger or a proof depends on it."""
 EASY_WATCH = 0.05
@@ -58,11 +57,10 @@ class JobRun:
         self._observer = JobObserver(world.history, target, world.profile, job, self._facts)
         self._pid: int | None = None
         self._links = list(links_of(world, self._schedule, self._facts))
-        self._base_used = 0
+        self._volume = VolumeProgress(world, self._schedule, self._facts)
         self._last_total = 0
-        self._local_hold: int | None = None
-        self._held_locally = False
-        self._applying = self._let_go_later = False
+        self._stepping = self._once_more = self._free = False
+        self._stopped_calls: list[str] = []
         self._injector = Injector(world.history)
 
     @property
@@ -92,7 +90,6 @@ class JobRun:
         timed_out = hung = False
         try:
             self._step()
-            self._arm_progress()
             command, shape = shaped(command, self._shapes())
             pid = world.spawn(command, "target", out, err, rules=self._rules(), **shape)
             self._pid = self._ground.job_pid = pid
@@ -109,7 +106,7 @@ class JobRun:
                 hung = not timed_out and self._observer.silence() > self._scenario.silence
                 if timed_out or hung:
                     self._observer.activity()
-                    self._let_go()
+                    self._let_all_go()
                     world.end(pid)
                     break
             world.finish_output(out, err)
@@ -118,7 +115,7 @@ class JobRun:
             self._step()
             result = self._ended(pid, timed_out, hung, started)
             if self._afterwards is not None:
-                self._let_go()
+                self._let_all_go()
                 while stop:  # what others do from here on is not the job's doing
                     stop.pop()()
                 self._afterwards(result)
@@ -172,7 +169,7 @@ class JobRun:
             silent_for=round(self._observer.silent_for, 3),
             link_bytes=link_bytes,
             tiers={tier: list(both) for tier, both in moved.items() if tier},
-            grown=self._facts.bytes,
+            grown=max(self._facts.bytes, self._volume.grown),
             seconds=round(ended - started, 4),
         )
         return JobResult(
@@ -192,7 +189,7 @@ class JobRun:
     def _measure_start(self) -> None:
         for progress in self._links:
             progress.begin()
-        self._base_used = self._world.sandbox.usage(Place.REPOSITORY).used
+        self._volume.begin()
 
     def _watch(self) -> None:
         """Wait for the next thing to happen, then look and step."""
@@ -227,7 +224,7 @@ class JobRun:
                 self._world.history.append("volume", place=place, free=usage.free, total=usage.total)
             if self._world.link is None:
                 used = usage if place is Place.REPOSITORY else self._world.sandbox.usage(Place.REPOSITORY)
-                self._facts.bytes = max(self._facts.bytes, used.used - self._base_used)
+                self._volume.look(used)
             total += usage.used
         total += sum(progress.look() for progress in self._links)
         if total != self._last_total:
@@ -243,22 +240,9 @@ class JobRun:
     # -- triggers that stop the world at a byte ------------------------------------------------
 
     def _rules(self) -> list[SyscallRule]:
-        rules = [rule for fault in self._faults.values() for rule in fault.rules()]
-        rules += self._call_rules()
-        if self._local_hold is not None:
-            rules.append(
-                SyscallRule(
-                    PROGRESS,
-                    ("write",),
-                    (f"{self._ground.repository}/**",),
-                    "hold",
-                    skip=self._local_hold,
-                    times=1,
-                    measure="bytes",
-                    armed=True,
-                )
-            )
-        return rules
+        """Triggers count every call, also those that a fault answers or delays, and so come first."""
+        triggers = self._volume.rules(self._ground.repository) + self._call_rules()
+        return triggers + [rule for fault in self._faults.values() for rule in fault.rules()]
 
     def _call_rules(self) -> list[SyscallRule]:
         return [
@@ -281,76 +265,70 @@ class JobRun:
         if remote and self._world.link is not None:
             self._world.supervise_service(remote)
 
-    def _arm_progress(self) -> None:
-        for progress in self._links:
-            progress.arm()
-        if self._world.link is None and not self._facts.started and self._local_hold is None:
-            threshold = self._schedule.threshold(self._facts)
-            if threshold is not None and "syscalls" in self._world.sandbox.capabilities:
-                self._local_hold, self._held_locally = threshold, True
-
     def _on_link(self, event: Any) -> None:
         self._observer.on_link(event)
-        for progress in self._links:
-            if progress.reached(event):
-                self._look()
-                self._step()
-                self._let_go(progress)
-                if not self._applying:
-                    self._arm_progress()
+        if any(progress.reached(event) for progress in self._links):
+            self._look()
+            self._step()
 
     def _on_sandbox(self, event: Any) -> None:
         self._observer.on_sandbox(event)
-        if event.kind == "syscall" and event.data.get("rule") == PROGRESS and self._held_locally:
-            self._facts.bytes = max(self._facts.bytes, self._local_hold or 0)
-            self._look()
-            self._step()
-            self._let_go()
-        elif event.kind == "syscall" and event.data.get("rule") in self._schedule.call_points():
-            self._facts.calls.add(event.data["rule"])
-            self._look()
-            self._step()
-            self._world.sandbox.release(event.data["rule"])
-
-    def _let_go(self, *only: LinkProgress) -> None:
-        """Nothing, or none of these, may stay stopped by us, except while a fault is being applied that waits
-        for somebody."""
-        self._let_go_later = self._applying
-        if self._applying:
+        if event.kind != "syscall":
             return
-        for progress in only or self._links:
+        rule = event.data.get("rule")
+        if rule in self._schedule.call_points():
+            self._facts.calls.add(rule)
+            self._stopped_calls.append(rule)
+        elif not self._volume.reached(event):
+            return
+        self._look()
+        self._step()
+
+    def _go_on(self) -> None:
+        """What was stopped for a step goes on after it, to where the next one is due."""
+        for progress in self._links:
             progress.let_go()
-        if self._held_locally and not only:
-            self._world.sandbox.release(PROGRESS)
-            self._held_locally = False
+            if not self._free:
+                progress.arm()
+        self._volume.let_go()
+        while self._stopped_calls:
+            self._world.sandbox.release(self._stopped_calls.pop(0))
+
+    def _let_all_go(self) -> None:
+        """Nothing may stay stopped by us, nor be stopped any more."""
+        self._free = True
+        for progress in self._links:
+            progress.let_go(whatever=True)
+        self._volume.over()
 
     # -- faults --------------------------------------------------------------------------------
 
     def _step(self) -> None:
-        for action in self._schedule.step(self._facts):
-            fault = self._faults[action.name]
-            if action.what == "apply":
-                self._apply(fault)
-            else:
-                self._injector.undo(fault)
-        self._facts.lines.clear()
+        """Do what is due, then let the job go on from where it was stopped for that.
 
-    def _apply(self, fault: Fault[Any]) -> None:
-        self._applying = True
+        A fault may have to wait while it comes or goes; what is heard meanwhile is thought of after it. One that
+        is half in force must not be taken away, and its own end may be in what is heard.
+        """
+        self._once_more = True
+        if self._stepping:
+            return
+        self._stepping = True
         try:
-            self._injector.apply(fault)
-        except HarnessBroken:
-            self._let_go_later = True
-            raise
+            while self._once_more:
+                self._once_more = False
+                for action in self._schedule.step(self._facts):
+                    fault = self._faults[action.name]
+                    if action.what == "apply":
+                        self._injector.apply(fault)
+                    else:
+                        self._injector.undo(fault)
         finally:
-            self._applying = False
-            if self._let_go_later:  # the job came to its trigger while the fault was waiting for somebody
-                self._let_go()
-                self._arm_progress()
+            self._stepping = False
+        self._go_on()
 
     def _heal(self) -> None:
         """Undo what is still in force, the newest first, each even if anything before it failed."""
-        self._injector.attempt("the job could not be let go", self._let_go)
+        self._injector.attempt("the job could not be let go", self._let_all_go)
         for name in self._schedule.call_points():  # a server outlives the job, and must not be stopped later
             disarm = partial(self._world.sandbox.arm, name, False)
             self._injector.attempt(f"{name} could not be taken back", disarm)

@@ -9,7 +9,7 @@ import re
 import time
 from typing import Any
 
-from backupchaos.engine.schedule import Facts
+from backupchaos.engine.facts import Facts
 from backupchaos.environments.base import SandboxEvent
 from backupchaos.history import History
 from backupchaos.targets.base import LogRecord, Profile, Target
@@ -56,7 +56,7 @@ class JobObserver:
             if name == self._derived:
                 return
             self._derived = name
-        self._facts.states.add(name)
+        self._facts.states.append(name)
         self._history.append("state", job=self._job, state=name, source=source)
 
     def retry(self, source: str, cause: str, delay: float | None = None, link: str = "") -> None:

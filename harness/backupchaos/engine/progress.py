@@ -1,11 +1,13 @@
-"""How much a job has moved over each of its links, and the byte at which a link must stop for a fault."""
+"""How much a job has moved over each of its links or onto a disk, and the byte at which it must stop for a fault."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from backupchaos.engine.schedule import Facts, Schedule
+from backupchaos.engine.facts import Facts
+from backupchaos.engine.schedule import Schedule
+from backupchaos.environments.base import Place, SandboxEvent, SyscallRule, Usage
 
 if TYPE_CHECKING:
     from backupchaos.engine.world import World
@@ -23,6 +25,7 @@ class LinkProgress:
         self._base = (0, 0)
         self._armed: int | None = None
         self._key = ""
+        self._stopped = False
 
     def begin(self) -> None:
         """Count from here."""
@@ -60,12 +63,14 @@ class LinkProgress:
         if event.ev != "trigger" or event.data.get("arm") != self._key or self._armed is None:
             return False
         self._tell(self._armed)
+        self._stopped = True
         return True
 
-    def let_go(self) -> None:
-        """Nothing stays stopped by us."""
-        if self._armed is None:
+    def let_go(self, *, whatever: bool = False) -> None:
+        """What has stopped, and been heard of, goes on; ``whatever`` it is that we have stopped."""
+        if self._armed is None or not (self._stopped or whatever):
             return
+        self._stopped = False
         self._link.disarm(self._key)
         self._link.release()
         self._armed = None
@@ -77,3 +82,70 @@ def links_of(world: World, schedule: Schedule, facts: Facts) -> Iterator[LinkPro
         yield LinkProgress(world.link, "", schedule, facts)
     for name, server in world.tiers.items():
         yield LinkProgress(server.link, name, schedule, facts)
+
+
+BLOCK = 4096
+"""A file takes whole blocks of its volume, so that it has grown by more than was written."""
+RULE = "progress.hold"
+"""Of the system call rules that stop a job at a byte count of a local repository: this, and the count."""
+
+
+class VolumeProgress:
+    """A local repository during one job: what is written there, call by call, and how much it has grown.
+
+    The job is stopped before the write that would bring it beyond a byte at which something is due: fewer than one
+    write's bytes early, never late. What is written without calls (mapped memory) is seen by the growth of the volume
+    alone, milliseconds later; so is everything, where there is no supervisor.
+    """
+
+    def __init__(self, world: World, schedule: Schedule, facts: Facts) -> None:
+        supervised = "syscalls" in world.sandbox.capabilities
+        counts = schedule.thresholds() if supervised and world.link is None else ()
+        self._sandbox = world.sandbox
+        self._facts = facts
+        self._holds = {f"{RULE}.{count}": count for count in sorted(counts)}
+        self._stopped: list[str] = []
+        self._base: Usage | None = None
+        self.grown = 0
+
+    def begin(self) -> None:
+        """Count from here."""
+        self._base = self._sandbox.usage(Place.REPOSITORY)
+
+    def rules(self, repository: str) -> list[SyscallRule]:
+        """For the job's process: the lowest count first, since a stopped call is counted by those that follow."""
+        path = (f"{repository}/**",)
+        return [
+            SyscallRule(name, ("write",), path, "hold", skip=count, times=1, measure="bytes", armed=True)
+            for name, count in self._holds.items()
+        ]
+
+    def look(self, usage: Usage) -> None:
+        """Tell the schedule how much has been stored; where calls are counted, what their count cannot have missed."""
+        assert self._base is not None, "begin() comes first"
+        self.grown = max(self.grown, usage.used - self._base.used)
+        stored = self.grown
+        if self._holds:
+            more = max(0, (usage.files - usage.free_files) - (self._base.files - self._base.free_files))
+            stored -= BLOCK * (more + 16)
+        self._facts.bytes = max(self._facts.bytes, stored)
+
+    def reached(self, event: SandboxEvent) -> bool:
+        """Whether this event says that the job has been stopped at a byte."""
+        rule = event.data.get("rule")
+        if event.kind != "syscall" or rule not in self._holds:
+            return False
+        self._facts.bytes = max(self._facts.bytes, self._holds[rule])
+        self._stopped.append(rule)
+        return True
+
+    def let_go(self) -> None:
+        """What was stopped goes on."""
+        while self._stopped:
+            self._sandbox.release(self._stopped.pop(0))
+
+    def over(self) -> None:
+        """Nothing may be stopped any more."""
+        self._stopped.clear()
+        for name in self._holds:
+            self._sandbox.arm(name, False)

@@ -7,41 +7,15 @@ seed and facts always give the same actions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from backupchaos.engine.facts import Facts, Feed
 from backupchaos.model.faults import FaultSpec
 from backupchaos.model.patterns import matches
 from backupchaos.model.triggers import CallPoint, Trigger
-
-
-@dataclass
-class Facts:
-    """What is known about the running job.
-
-    ``now`` is seconds since its start; ``bytes`` is how much went over the link to the repository or onto
-    its disk, ``tiers`` how much went to each other service; ``attempts`` counts from 1; ``lines`` are log
-    lines since the last step.
-    """
-
-    now: float = 0.0
-    bytes: int = 0
-    tiers: dict[str, int] = field(default_factory=dict)
-    attempts: int = 1
-    states: set[str] = field(default_factory=set)
-    lines: list[str] = field(default_factory=list)
-    calls: set[str] = field(default_factory=set)
-    """Call triggers that have been reached, as ``call_key`` names them."""
-    started: bool = False
-    exited: bool = False
-    """The job's process has exited; faults may still act on what it left."""
-    ended: bool = False
-
-    def moved(self, tier: str) -> int:
-        """How much went to a service; to the repository, if the name is empty."""
-        return self.tiers.get(tier, 0) if tier else self.bytes
 
 
 class Status(Enum):
@@ -75,12 +49,30 @@ class _Entry:
     """How often it has started."""
     number: int = 0
     """Of its last start among all starts: several may come at the same moment."""
+    line: int = 0
+    """The first line of the log that may still start it, or end it."""
+    state: int = 0
+    """Likewise the first of the states that the job has entered."""
 
     def rest(self) -> Status:
         """What follows an end: waiting for the next time, if there is one."""
         spec = self.spec
-        again = spec.every is not None and (spec.times is None or self.count < spec.times)
+        again = spec.comes_again and (spec.times is None or self.count < spec.times)
         return Status.WAITING if again else Status.OVER
+
+    def awaited(self) -> Trigger | None:
+        """The condition that is looked for now; None if it is time alone, or nothing any more."""
+        if self.status is Status.ACTIVE:
+            return self.spec.until
+        waits = self.status is Status.WAITING and self.again_at() is None
+        return self.spec.when if waits else None
+
+    def look_on(self, facts: Facts, after: Trigger | None = None) -> None:
+        """What the job has said and been so far is past; what came after the line or state that was waited for is not."""
+        if after is None or after.log is None:
+            self.line = facts.lines.end
+        if after is None or after.state is None:
+            self.state = facts.states.end
 
     def counts(self, trigger: Trigger) -> str:
         """Whose bytes a trigger counts: of the service that the fault names, else of the repository (empty).
@@ -115,24 +107,35 @@ class Schedule:
         """The actions that are due now; each is returned once and taken as done.
 
         Ends come before starts, so that a fault that replaces another does not overlap it; and what came last
-        goes first, since it stands on what was there before it.
+        goes first, since it stands on what was there before it. Lines and states that no fault waits for any more
+        are dropped from the facts.
         """
         over = [e for e in self._entries.values() if e.status is Status.ACTIVE and self._ends(e, facts)]
         ends = [Action("undo", e.name) for e in sorted(over, key=lambda e: e.number, reverse=True)]
         for action in ends:
             entry = self._entries[action.name]
+            entry.look_on(facts, entry.awaited())
             entry.status = entry.rest()
         starts: list[Action] = []
         if not facts.ended:
             for name, entry in self._entries.items():
                 if entry.status is Status.WAITING and self._starts(entry, facts):
+                    entry.look_on(facts, entry.awaited())
                     entry.count += 1
                     entry.status = entry.rest() if entry.spec.instant else Status.ACTIVE
                     entry.since = facts.now
                     self._starts_so_far += 1
                     entry.number = self._starts_so_far
                     starts.append(Action("apply", name))
+        self._forget(facts)
         return ends + starts
+
+    def _forget(self, facts: Facts) -> None:
+        for entry in self._entries.values():
+            trigger = entry.awaited()
+            entry.look_on(facts, trigger)
+        facts.lines.forget(min((entry.line for entry in self._entries.values()), default=facts.lines.end))
+        facts.states.forget(min((entry.state for entry in self._entries.values()), default=facts.states.end))
 
     def next_time(self) -> float | None:
         """Seconds since the job's start of the next step that time alone makes due."""
@@ -157,11 +160,7 @@ class Schedule:
         """
         wanted: list[int] = []
         for entry in self._entries.values():
-            trigger: Trigger | None = None
-            if entry.status is Status.WAITING and not entry.count:
-                trigger = entry.spec.when
-            elif entry.status is Status.ACTIVE:
-                trigger = entry.spec.until
+            trigger = entry.awaited()
             if trigger is None or entry.counts(trigger) != tier:
                 continue
             count = self._bytes(trigger)
@@ -169,14 +168,19 @@ class Schedule:
                 wanted.append(count)
         return min(wanted, default=None)
 
-    def by_bytes(self) -> bool:
-        """Some trigger counts bytes of the repository, so progress must be watched closely."""
-        return any(
-            self._bytes(trigger) is not None and not entry.counts(trigger)
+    def thresholds(self) -> set[int]:
+        """Every byte count of the repository at which something may ever be due."""
+        found = {
+            self._bytes(trigger)
             for entry in self._entries.values()
             for trigger in (entry.spec.when, entry.spec.until)
-            if trigger is not None
-        )
+            if trigger is not None and not entry.counts(trigger)
+        }
+        return {count for count in found if count is not None}
+
+    def by_bytes(self) -> bool:
+        """Some trigger counts bytes of the repository, so progress must be watched closely."""
+        return bool(self.thresholds())
 
     def _bytes(self, trigger: Trigger) -> int | None:
         if trigger.at is not None:
@@ -223,5 +227,15 @@ class Schedule:
         if trigger.attempt is not None:
             return facts.attempts >= trigger.attempt
         if trigger.state is not None:
-            return trigger.state in facts.states
-        return any(matches(trigger.log or "", line) for line in facts.lines)
+            entry.state, found = _next(facts.states, entry.state, lambda state: state == trigger.state)
+        else:
+            entry.line, found = _next(facts.lines, entry.line, lambda line: matches(trigger.log or "", line))
+        return found
+
+
+def _next(feed: Feed, since: int, wanted: Callable[[str], bool]) -> tuple[int, bool]:
+    """(where to look from the next time, whether there is one that is wanted)."""
+    for number, item in feed.since(since):
+        if wanted(item):
+            return number + 1, True
+    return feed.end, False

@@ -76,7 +76,7 @@ def apart(one: FaultSpec, other: FaultSpec) -> bool:
 
 
 def _over_before(first: FaultSpec, then: FaultSpec) -> bool:
-    if not first.when.start or then.when.start or first.every is not None or first.whole_job:
+    if not first.when.start or then.when.start or first.comes_again or first.whole_job:
         return False
     if first.instant:
         return True

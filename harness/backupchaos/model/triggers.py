@@ -82,6 +82,11 @@ class Trigger(Model):
         """The name of the condition that is set."""
         return next(name for name in type(self).model_fields if getattr(self, name) is not None)
 
+    @property
+    def recurs(self) -> bool:
+        """It can hold anew later in the same job; what counts from the job's start cannot."""
+        return self.log is not None or self.state is not None
+
     def describe(self) -> str:
         """The condition in words, for progress lines and reports."""
         shown = self.model_dump(mode="json")

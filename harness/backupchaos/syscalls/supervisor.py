@@ -101,7 +101,7 @@ class Supervisor:
         elif rule.action == "clock":
             self._acts.tell_time(listener, ident, tid, args, due)
         elif rule.action == "hold":
-            stopped.seen |= {id(entry[0]) for entry in rules if entry[0].action == "observe"} | {id(rule)}
+            stopped.seen |= _have_looked(rules, rule)
             self._parking.hold(rule.name, stopped)
         else:
             stopped.seen.clear()
@@ -234,6 +234,17 @@ class Supervisor:
     def _unwatch(self, fd: int) -> None:
         del self._readers[fd]
         self._epoll.unregister(fd)
+
+
+def _have_looked(rules: Sequence[Entry], decides: Rule) -> set[int]:
+    """By identity: those before the one that decides, itself, and observers; the others have not seen the call yet."""
+    before = True
+    looked = set()
+    for rule, _, _ in rules:
+        if before or rule.action == "observe":
+            looked.add(id(rule))
+        before = before and rule is not decides
+    return looked
 
 
 def _sooner(one: float, other: float) -> float:

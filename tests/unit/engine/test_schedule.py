@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupchaos.engine.schedule import Action, Facts, Schedule, Status
+from backupchaos.engine.facts import Facts, Feed
+from backupchaos.engine.schedule import Action, Schedule, Status
 from backupchaos.model.faults import FaultSpec
 from backupchaos.model.faults.network import NetworkDown
 from backupchaos.model.faults.processes import ProcessKill
@@ -31,11 +32,15 @@ def test_start_fires_before_the_job_exists() -> None:
         (Trigger(bytes=10), Facts(started=True, bytes=9), Facts(started=True, bytes=10)),
         (Trigger(after=2.0), Facts(started=True, now=1.99), Facts(started=True, now=2.0)),
         (Trigger(attempt=3), Facts(started=True, attempts=2), Facts(started=True, attempts=3)),
-        (Trigger(log="b+"), Facts(started=True, lines=["a"]), Facts(started=True, lines=["abb"])),
+        (
+            Trigger(log="b+"),
+            Facts(started=True, lines=Feed(["a"])),
+            Facts(started=True, lines=Feed(["a", "abb"])),
+        ),
         (
             Trigger(state="RETRYING"),
-            Facts(started=True, states={"RUNNING"}),
-            Facts(started=True, states={"RETRYING"}),
+            Facts(started=True, states=Feed(["RUNNING"])),
+            Facts(started=True, states=Feed(["RUNNING", "RETRYING"])),
         ),
     ],
     ids=lambda value: value.kind if isinstance(value, Trigger) else "",
@@ -164,3 +169,58 @@ def test_a_fault_that_came_again_is_the_newest() -> None:
     schedule.step(Facts(started=True, bytes=1, now=1.0))
     assert schedule.step(Facts(started=True, bytes=1, now=2.0)) == [Action("apply", "a")]
     assert schedule.step(Facts(ended=True)) == [Action("undo", "a"), Action("undo", "b")]
+
+
+# -- words and states: from when on ------------------------------------------------------------------------
+
+AT_A, TO_B = Trigger(log="^a"), Trigger(log="^b")
+
+
+def test_what_is_said_after_the_start_ends_it_however_late_it_is_asked_for() -> None:
+    facts = Facts(started=True, lines=Feed(["b0", "a"]))
+    schedule = Schedule({"x": down(AT_A, until=TO_B)}, 1)
+    assert schedule.step(facts) == [Action("apply", "x")]
+    assert schedule.step(facts) == []
+    facts.lines.append("b1")  # while it was being applied
+    assert schedule.step(facts) == [Action("undo", "x")]
+
+
+def test_what_follows_the_line_that_starts_it_ends_it_even_in_one_breath() -> None:
+    facts = Facts(started=True, lines=Feed(["a", "b"]))
+    schedule = Schedule({"x": down(AT_A, until=TO_B)}, 1)
+    assert [schedule.step(facts), schedule.step(facts)] == [[Action("apply", "x")], [Action("undo", "x")]]
+
+
+@pytest.mark.parametrize("when", [Trigger(start=True), Trigger(bytes=5), Trigger(state="RETRYING")])
+def test_words_and_states_of_before_the_start_end_nothing(when: Trigger) -> None:
+    for until in (TO_B, Trigger(state="RUNNING")):
+        facts = Facts(started=True, bytes=9, lines=Feed(["b"]), states=Feed(["RUNNING", "RETRYING"]))
+        schedule = Schedule({"x": down(when, until=until)}, 1)
+        assert schedule.step(facts) == [Action("apply", "x")]
+        assert schedule.step(facts) == []
+        facts.states.append("RUNNING")
+        facts.lines.append("b")
+        assert schedule.step(facts) == [Action("undo", "x")]
+
+
+def test_it_comes_at_each_of_the_words_but_not_at_those_of_its_own_time() -> None:
+    schedule = Schedule({"x": down(AT_A, for_=1.0, times=2)}, 1)
+    facts, seen = Facts(started=True), list[str]()
+    for now, line in enumerate(("a", "a", "c", "a", "c", "a", "a")):
+        facts.now = now * 0.6
+        facts.lines.append(line)
+        seen.append(" ".join(action.what for action in schedule.step(facts)))
+    assert seen == ["apply", "", "undo", "apply", "", "undo", ""]
+
+
+def test_what_nobody_waits_for_is_forgotten() -> None:
+    facts = Facts(started=True, lines=Feed(str(n) for n in range(1000)), states=Feed(["RUNNING"]))
+    Schedule({"x": down(AT_A), "y": down(Trigger(start=True), until=Trigger(bytes=5))}, 1).step(facts)
+    assert (list(facts.lines.since(0)), facts.lines.end) == ([], 1000)
+    assert list(facts.states.since(0)) == []
+
+
+def test_every_count_of_the_repository_is_known_beforehand() -> None:
+    tier = NetworkDown(place="catalog", when=Trigger(bytes=100), until=Trigger(at=0.25))
+    schedule = Schedule({"a": tier, "b": down(Trigger(bytes=300), until=Trigger(at=0.5))}, 1000)
+    assert schedule.thresholds() == {250, 300, 500}

@@ -53,7 +53,11 @@ class FaultSpec(Model):
         default=None, description="It comes again so long after its start, until the job has ended"
     )
     times: int | None = Field(
-        default=None, ge=2, le=1000, description="How often it comes in all; needs 'every'"
+        default=None,
+        ge=2,
+        le=1000,
+        description="How often it comes in all: at each 'every', or without it each time when the log line or the "
+        "state of 'when' comes again",
     )
 
     @model_validator(mode="after")
@@ -71,20 +75,26 @@ class FaultSpec(Model):
         return self
 
     def _repetition(self) -> None:
-        if self.times is not None and self.every is None:
-            hint = "Add such as 'every: 5s'."
+        if self.times is not None and self.every is None and not self.when.recurs:
+            hint = "Add such as 'every: 5s', or let it wait for what can come again: 'when: {log: ...}' or a state."
             raise Mistake("'times' needs 'every'", code="no-interval", hint=hint, key="times")
-        if self.every is None:
+        if not self.comes_again:
             return
+        key = "times" if self.every is None else "every"
         if self.whole_job:
             message = "it lasts as long as the job and cannot come again"
-            raise Mistake(message, code="no-repetition", hint="Remove 'every'.", key="every")
-        if self.until is not None or (self.for_ is None and not self.instant):
-            hint = "Write such as 'for: 1s', shorter than 'every'."
-            raise Mistake("a fault that comes again needs 'for'", code="no-duration", hint=hint, key="every")
-        if self.every <= (self.for_ or 0.0):
+            raise Mistake(message, code="no-repetition", hint=f"Remove '{key}'.", key=key)
+        if not self.instant and self.for_ is None and (self.every or not self.until or not self.until.recurs):
+            hint = "Write such as 'for: 1s'" + (", shorter than 'every'." if self.every else ".")
+            raise Mistake("a fault that comes again needs 'for'", code="no-duration", hint=hint, key=key)
+        if self.every is not None and self.every <= (self.for_ or 0.0):
             message = "'every' counts from start to start and must be longer than 'for'"
             raise Mistake(message, code="overlap", hint="Raise 'every', or shorten 'for'.", key="every")
+
+    @property
+    def comes_again(self) -> bool:
+        """It may start more than once: after a time, or when its condition holds anew."""
+        return self.every is not None or self.times is not None
 
     @property
     def on_link(self) -> str:
