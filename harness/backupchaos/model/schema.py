@@ -50,8 +50,12 @@ def scenario_schema() -> dict[str, Any]:
 
 
 def _fault(definition: dict[str, Any], kind: str) -> None:
-    keys = keys_of(KINDS[kind])
+    before = KINDS[kind].before_job
+    keys = [key for key in keys_of(KINDS[kind]) if not (before and key in {"every", "times"})]
     definition["properties"] = {key: definition["properties"][key] for key in keys}
+    if before:
+        words = definition["properties"]["when"]["description"]
+        definition["properties"]["when"] = {"enum": ["start", {"start": True}], "description": words}
     if "until" in keys:
         definition["not"] = {"required": ["for", "until"]}
 

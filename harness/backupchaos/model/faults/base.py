@@ -33,6 +33,8 @@ class FaultSpec(Model):
     """The fault is a blow, not a state: it has no end (a kill, a flipped bit)."""
     whole_job: ClassVar[bool] = False
     """It shapes how the job is started, and holds until the job has ended: a limit, an environment."""
+    before_job: ClassVar[bool] = False
+    """It is there before the job starts, once, and nothing else can be said of when."""
     needs_progress: ClassVar[bool] = False
     """At the start there is nothing yet that it could hit: a process, a connection."""
     needs_link: ClassVar[bool] = False

@@ -24,6 +24,8 @@ class _Damage(_Stored):
 class _BeforeJob(_Stored):
     """What lies between two jobs: there is no sense in it while one of them runs."""
 
+    before_job = True
+
     @model_validator(mode="after")
     def _at_the_start(self) -> _BeforeJob:
         for key, given in (("when", not self.when.start), ("every", self.every is not None)):
