@@ -23,6 +23,18 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address, daemon_threads, request_queue_size = True, True, 100
 Server(('127.0.0.1', int(sys.argv[1])), Echo).serve_forever()
 """
+_SERVE_HTTP = """
+import http.server, sys
+class Echo(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_PUT(self):
+        data = self.rfile.read(int(self.headers['Content-Length']))
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Echo).serve_forever()
+"""
 
 DIAL = """
 import errno, os, socket, sys, threading, time
@@ -78,6 +90,15 @@ class Echo:
 
     def location(self, port: int) -> Location:
         return Location("rest", "/", host="127.0.0.1", port=port)
+
+
+class HttpEcho(Echo):
+    """The same in HTTP: a gate may stand in front of it."""
+
+    name = "echo over HTTP"
+
+    def command(self, directory: str, state: str, port: int) -> Command:
+        return Command((sys.executable, "-IS", "-c", _SERVE_HTTP, str(port)))
 
 
 @pytest.fixture(autouse=True)

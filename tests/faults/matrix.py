@@ -36,25 +36,35 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 PLACE = {"disk.slow": "repository", "disk.io_error": "source", "disk.vanishes": "repository"}
 REMOTE = ("network.", "dns.", "service.")
-SPECIAL_REPOSITORY = {"service.errors", "service.throttle", "service.slow", "service.credentials_expire"}
-"""These need a server that speaks HTTP or SFTP: their own tests have one."""
+HTTP = {"service.errors", "service.throttle", "service.slow", "service.credentials_expire"}
+"""What stands behind the link must speak HTTP: these are about its answers."""
 DAMAGE = {"repository.bitflip", "repository.truncate", "repository.delete"}
-"""Their proof is a check or a restore that fails, of which a probe has none: their own tests run a tool."""
-NEEDS_A_TOOL = {"repository.swapped"}
+"""Their proof is what comes after the job: a check that fails."""
+
+IDLE = {"when": {"log": "idle"}}
+"""As soon as the probe that touches nothing says so."""
+OVER = {"when": {"exit": True}}
+"""When there is no job any more."""
+MISSED: dict[str, dict[str, Any]] = {
+    "network.reset": IDLE,
+    "network.half_open": IDLE,
+    "service.restart": IDLE,
+    "service.kill": {**IDLE, "for": 0.1},
+    "clock.jump": IDLE,
+    "process.cpu": {"when": {"after": 0.1}, "for": 0.1},
+    **dict.fromkeys(("process.kill", "process.pause", "process.concurrent"), OVER),
+    **dict.fromkeys(("power.cut", "power.lying_disk"), OVER),
+    **{kind: {"pick": "largest"} for kind in DAMAGE},
+}
+"""Other parameters for being in force, and met by nobody: most need none. The largest file is one that nobody needs."""
 ALWAYS = {
     "process.minimal_env": "it is how the job is started",
     "version.drift": "it is how the job is started",
     "config.drift": "it is how the job is started",
-    "clock.skew": "a Python reads the clock when it starts",
-    "process.concurrent": "two processes at once are the fault",
-    "process.pause": "a process that stands still is the fault",
-    "process.kill": "a process that dies is the fault",
-    "process.stdin_dies": "a producer that dies is the fault",
-    "power.cut": "the power fails for an idle job as well, once its trigger comes: it never does",
-    "power.lying_disk": "the same",
-    "process.cpu": "a starved processor starves every process",
 }
-"""Kinds that strike a job whatever it does, and why."""
+"""Kinds that every job meets, even one that touches nothing, and why."""
+SECONDS = {"process.": 0.5, "clock.": 0.3, "network.": 0.6, "dns.": 0.6, "service.": 0.6}
+"""How long the probe goes on with what a fault of these layers strikes."""
 
 
 def fault(kind: str) -> dict[str, Any]:
@@ -69,12 +79,16 @@ def repository(kind: str) -> str:
     return "rest" if kind.startswith(REMOTE) else "local"
 
 
-PROBED = sorted(set(KINDS) - SPECIAL_REPOSITORY - DAMAGE - NEEDS_A_TOOL)
-NOT_IDLE = {
-    "repository.rollback": "a job that changes nothing cannot be rolled back: test_repository_state",
-    "repository.stale_lock": "an idle job leaves no lock: test_repository_lock",
-    "repository.wrong_password": "an idle job uses no password: test_repository_state",
-}
-"""Kinds that ask more of their victim than to touch nothing, and where that case is tested."""
+def missed(kind: str) -> dict[str, Any]:
+    """The same for a job that touches nothing: in force all the same."""
+    return {**fault(kind), **MISSED.get(kind, {})}
+
+
+def seconds(kind: str) -> float:
+    """How long the probe is at work, at least."""
+    return next((value for start, value in SECONDS.items() if kind.startswith(start)), 0.0)
+
+
+PROBED = sorted(KINDS)
 NEEDS_ROOT = {"power.cut", "power.lying_disk"}
 """Kinds that an ordinary user does not get on this kernel: each says which right is missing."""

@@ -1,6 +1,7 @@
 """SIGKILL of the harness while each kind of fault is in force, and while it is being undone: nothing is left.
 
 ``test_survivors`` kills every part of us under several faults at once; here each kind is alone, and none is left out.
+The kinds of a layer die one after the other, each with a harness of its own; then the machine is looked at.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests import ordinary
@@ -25,25 +27,38 @@ from backupchaos.model.faults import KINDS
 
 pytestmark = [pytest.mark.needs("namespaces", "seccomp"), pytest.mark.slow]
 __all__ = ["python_of_nobody"]
-LASTING = sorted(kind for kind in KINDS if not KINDS[kind].instant)
-MOMENTS = [
-    *((kind, dying.APPLIED) for kind in sorted(KINDS)),
-    *((kind, dying.UNDOING) for kind in LASTING),
-]
+
+
+def batch(layer: str, moment: str) -> list[str]:
+    """The kinds of a layer that have such a moment: what happens at one instant is not undone."""
+    kinds = sorted(kind for kind in KINDS if KINDS[kind].layer == layer)
+    return [kind for kind in kinds if moment == dying.APPLIED or not KINDS[kind].instant]
+
+
+LAYERS = sorted({spec.layer for spec in KINDS.values()})
+BATCHES = [(layer, when) for layer in LAYERS for when in (dying.APPLIED, dying.UNDOING) if batch(layer, when)]
+ORDINARY = [(layer, when) for layer, when in BATCHES if not matrix.NEEDS_ROOT.issuperset(batch(layer, when))]
 
 
 @dataclass
-class Death:
-    """What there was to say about one of them."""
+class Deaths:
+    """What there was to say about them; of each what it told, and how it ended."""
 
-    told: dict[str, object]
-    returncode: int
-    left: list[str]
+    told: dict[str, dict[str, Any]]
     error: str
+    left: list[str]
+
+    @property
+    def below(self) -> dict[int, str]:
+        """Every process that was running when its harness died, with its start time."""
+        each = (told.get("below", {}) for told in self.told.values())
+        return {int(pid): started for below in each for pid, started in below.items()}
 
 
-def die(top: Path, moment: str, kind: str, python: Sequence[str] = (sys.executable,), **env: str) -> Death:
-    """Run it in a folder of its own; what is left is what the kernel and one ``cleanup`` have not taken."""
+def die(
+    top: Path, moment: str, kinds: Sequence[str], python: Sequence[str] = (sys.executable,), **env: str
+) -> Deaths:
+    """Run them in a folder of its own; what is left is what the kernel and one ``cleanup`` have not taken."""
     place = top / "place"
     place.mkdir()
     canary(place)
@@ -55,7 +70,7 @@ def die(top: Path, moment: str, kind: str, python: Sequence[str] = (sys.executab
     watch = Watch((place,), ())
     before = watch.look()
     environment = {**os.environ, "TMPDIR": str(place), "XDG_RUNTIME_DIR": str(place), **env}
-    command = [*python, "-B", "-m", "tests.faults.dying", str(top / "results"), moment, kind]
+    command = [*python, "-B", "-m", "tests.faults.dying", str(top / "results"), moment, *kinds]
     with subprocess.Popen(
         command,
         env=environment,
@@ -64,38 +79,55 @@ def die(top: Path, moment: str, kind: str, python: Sequence[str] = (sys.executab
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        output, error = process.communicate(timeout=120)
-    told = json.loads(output or "{}")
-    below: Mapping[int, str] = {int(pid): started for pid, started in told.get("below", {}).items()}
-    wait_until(lambda: not alive(below), 20)
-    watch = Watch(watch.folders, (process.pid, *below))
+        output, error = process.communicate(timeout=300)
+    deaths = Deaths(_by_kind(output), error, [])
+    harnesses = [told["pid"] for told in deaths.told.values()]
+    wait_until(lambda: not alive(deaths.below), 20)
+    watch = Watch(watch.folders, (process.pid, *harnesses, *deaths.below))
     heal = [*python, "-B", "-m", "backupchaos_cli.main", "cleanup"]
     subprocess.run(heal, env=environment, cwd=place, check=True, capture_output=True, timeout=60)
-    left = [f"process {pid}" for pid in alive(below)] + watch.settled(before)
-    return Death(told, process.returncode, left, error)
+    deaths.left += [f"process {pid}" for pid in alive(deaths.below)] + watch.settled(before)
+    return deaths
 
 
-def judge(death: Death) -> None:
-    assert death.returncode == -signal.SIGKILL, f"{death.told} {death.error}"
-    assert death.told["below"], "nothing was running: the test kills thin air"
-    assert death.left == []
+def _by_kind(output: str) -> dict[str, dict[str, Any]]:
+    """What the harness told, and then its parent."""
+    told: dict[str, dict[str, Any]] = {}
+    words: dict[str, Any] = {}
+    for line in map(json.loads, output.splitlines()):
+        words |= line
+        if "kind" in line:
+            told[line["kind"]], words = words, {}
+    return told
 
 
-@pytest.mark.parametrize(("kind", "moment"), MOMENTS)
-def test_nothing_is_left(kind: str, moment: str, tmp_path: Path) -> None:
-    judge(die(tmp_path, moment, kind))
+def judge(deaths: Deaths, kinds: Sequence[str]) -> None:
+    assert list(deaths.told) == list(kinds), deaths.error
+    for kind, told in deaths.told.items():
+        assert told["returncode"] == -signal.SIGKILL, f"{kind}: {told} {deaths.error}"
+        assert told.get("below"), f"{kind}: nothing was running: the test kills thin air"
+    assert deaths.left == []
+
+
+@pytest.mark.parametrize(("layer", "moment"), BATCHES)
+def test_nothing_is_left(layer: str, moment: str, tmp_path: Path) -> None:
+    kinds = batch(layer, moment)
+    judge(die(tmp_path, moment, kinds), kinds)
 
 
 @pytest.mark.needs("ordinary-user", "setpriv", "/usr/bin/python3")
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - matrix.NEEDS_ROOT))
-def test_nothing_of_an_ordinary_user_is_left(kind: str, python_of_nobody: tuple[Path, str]) -> None:
+@pytest.mark.parametrize(("layer", "moment"), ORDINARY)
+def test_nothing_of_an_ordinary_user_is_left(
+    layer: str, moment: str, python_of_nobody: tuple[Path, str]
+) -> None:
     top, python = python_of_nobody
-    folder = top / kind
+    kinds = [kind for kind in batch(layer, moment) if kind not in matrix.NEEDS_ROOT]
+    folder = top / f"{layer}-{moment}"
     folder.mkdir()
-    judge(die(folder, dying.APPLIED, kind, (*ordinary.BECOME, python)))
+    judge(die(folder, moment, kinds, (*ordinary.BECOME, python)), kinds)
 
 
 def test_what_is_left_is_noticed(tmp_path: Path) -> None:
-    death = die(tmp_path, dying.APPLIED, "disk.full", **{dying.LEAVE: "yes"})
-    (survivor,) = [int(line.partition(" ")[2]) for line in death.left if line.startswith("process ")]
+    deaths = die(tmp_path, dying.APPLIED, ["disk.full", "disk.slow"], **{dying.LEAVE: "disk.slow"})
+    (survivor,) = [int(line.partition(" ")[2]) for line in deaths.left if line.startswith("process ")]
     os.kill(survivor, signal.SIGKILL)

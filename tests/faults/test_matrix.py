@@ -1,17 +1,21 @@
-"""Every kind of fault bites a program that is no backup tool, comes and goes, and proves nothing where it met nobody."""
+"""Every kind of fault bites a program that is no backup tool, comes and goes, and proves nothing where it met nobody.
+
+Each for root and for an ordinary user; and the machine is afterwards as it was. That nothing is left when the harness
+is killed meanwhile is in ``test_killed``; ``test_columns`` sees to it that no kind is left out of anything.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests import ordinary
 from tests.faults import matrix, trying
-from tests.faults.bench import Tried
-from tests.faults.echo import echo_service
+from tests.hostwatch import Watch, canary
 from tests.ordinary import python_of_nobody
 
 from backupchaos.errors import MissingCapability
@@ -19,25 +23,51 @@ from backupchaos.faults.registry import mechanisms
 from backupchaos.model.faults import KINDS
 
 pytestmark = [pytest.mark.needs("namespaces", "seccomp"), pytest.mark.slow]
-__all__ = ["echo_service", "python_of_nobody"]
+__all__ = ["python_of_nobody"]
 LAYERS = sorted({KINDS[kind].layer for kind in matrix.PROBED})
+IDLE = (False, True)
 
 
-def run(tmp_path: Path, kind: str, *, idle: bool) -> Tried:
+@pytest.fixture(scope="module", autouse=True)
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever root's tests did here, nothing of it is left on the machine."""
+    folder = tmp_path_factory.mktemp("watched")
+    canary(folder)
+    watch = Watch((folder,))
+    before = watch.look()
+    yield
+    assert watch.settled(before) == []
+
+
+def run(tmp_path: Path, kind: str, *, idle: bool) -> dict[str, Any]:
     try:
-        return trying.run(tmp_path, kind, idle=idle)
+        return trying.told(kind, trying.run(tmp_path, kind, idle=idle))
     except MissingCapability as missing:
-        if kind.startswith("power."):
+        if kind in matrix.NEEDS_ROOT:
             pytest.skip(f"not for this machine: {missing}")
         raise
 
 
-def bit_and_went(told: dict[str, Any]) -> None:
-    """What the matrix asks of each line."""
-    assert told["proof"], "\n".join(told["lines"])
-    assert told["strays"] == []
+def came_and_went(told: dict[str, Any]) -> None:
+    """What the matrix asks of each line: in force, and verified to be gone, if it is something that goes."""
     ends = [] if KINDS[told["kind"]].instant else ["undoing", "undone"]
-    assert told["seen"] == ["applying", "applied", *ends]
+    assert told["seen"] == ["applying", "applied", *ends], told
+    assert told["strays"] == []
+
+
+def bit(told: dict[str, Any]) -> None:
+    assert told["proof"], "\n".join(told["lines"])
+    assert told["row"] == "pass"
+
+
+def met_nobody(told: dict[str, Any]) -> None:
+    """In force while there was a job that touches nothing: no proof, and no verdict on the job."""
+    if told["kind"] in matrix.ALWAYS:
+        bit(told)
+        return
+    assert told["proof"] == []
+    assert told["row"] == told["verdict"] == "invalid"
+    assert told["observed"] == "applied, but nothing shows that the job met it"
 
 
 def test_every_kind_has_a_mechanism() -> None:
@@ -46,14 +76,16 @@ def test_every_kind_has_a_mechanism() -> None:
 
 @pytest.mark.parametrize("kind", matrix.PROBED)
 def test_it_bites_and_goes(kind: str, tmp_path: Path) -> None:
-    bit_and_went(trying.told(kind, run(tmp_path, kind, idle=False)))
+    told = run(tmp_path, kind, idle=False)
+    came_and_went(told)
+    bit(told)
 
 
-@pytest.mark.parametrize("kind", sorted(set(matrix.PROBED) - set(matrix.ALWAYS) - set(matrix.NOT_IDLE)))
+@pytest.mark.parametrize("kind", matrix.PROBED)
 def test_it_does_not_bite_who_touches_nothing(kind: str, tmp_path: Path) -> None:
-    result = run(tmp_path, kind, idle=True)
-    assert result.proof == []
-    assert result.strays == []
+    told = run(tmp_path, kind, idle=True)
+    came_and_went(told)
+    met_nobody(told)
 
 
 @pytest.mark.needs("ordinary-user", "setpriv", "/usr/bin/python3")
@@ -61,18 +93,36 @@ def test_it_does_not_bite_who_touches_nothing(kind: str, tmp_path: Path) -> None
 def test_an_ordinary_user_has_it_too(layer: str, python_of_nobody: tuple[Path, str]) -> None:
     top, python = python_of_nobody
     kinds = [kind for kind in matrix.PROBED if KINDS[kind].layer == layer]
-    done = subprocess.run(
-        [*ordinary.BECOME, python, "-B", "-m", "tests.faults.trying", *kinds],
-        env={"PATH": ordinary.PATH, "TMPDIR": str(top / "tmp"), "HOME": str(top / "tmp")},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["kind"] for line in lines] == kinds
+    place = top / layer
+    place.mkdir()
+    canary(place)
+    ordinary.own(place)
+    lines = _tried_by_nobody(place, python, kinds)
+    wanted = [(kind, idle) for kind in kinds for idle in IDLE if not (idle and kind in matrix.NEEDS_ROOT)]
+    assert [(line["kind"], line["idle"]) for line in lines] == wanted
     assert {line["kind"] for line in lines if "missing" in line} == matrix.NEEDS_ROOT & set(kinds), lines
     for line in lines:
         if "missing" not in line:
-            bit_and_went(line)
+            came_and_went(line)
+            (met_nobody if line["idle"] else bit)(line)
+
+
+def _tried_by_nobody(place: Path, python: str, kinds: list[str]) -> list[dict[str, Any]]:
+    """What the probe tells; raises if it left anything on the machine."""
+    watch = Watch((place,), ())
+    before = watch.look()
+    with subprocess.Popen(
+        [*ordinary.BECOME, python, "-B", "-m", "tests.faults.trying", *kinds],
+        env={"PATH": ordinary.PATH, **dict.fromkeys(("TMPDIR", "HOME", "XDG_RUNTIME_DIR"), str(place))},
+        cwd="/",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            output, error = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    assert process.returncode == 0, error
+    assert Watch(watch.folders, (process.pid,)).settled(before) == []
+    return [json.loads(line) for line in output.splitlines()]

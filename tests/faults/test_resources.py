@@ -222,6 +222,14 @@ def test_without_groups_it_is_stopped_most_of_the_time(tmp_path: Path, no_groups
     assert result.fault.mechanism.startswith("SIGSTOP")
 
 
+def test_without_groups_a_job_that_sleeps_loses_nothing(tmp_path: Path, no_groups: None) -> None:
+    """It sleeps from before the fault until after it."""
+    fault = {"process.cpu": "target", "share": 0.1, "when": {"after": 0.2}, "for": 0.3}
+    result = tried(tmp_path, fault, ("sleep", "0.7"))
+    assert result.fault.mechanism.startswith("SIGSTOP")
+    assert result.proof == []
+
+
 def test_without_groups_nobody_is_left_standing(tmp_path: Path, no_groups: None) -> None:
     """Also what the job has started goes on when the fault is over."""
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY[2]!r}], check=True)\nprint('ready', flush=True)\nsubprocess.run([sys.executable, '-c', {BUSY[2]!r}], check=True)"

@@ -11,7 +11,6 @@ from tests.faults import matrix
 
 from backupchaos.commands import Command
 from backupchaos.engine.run import Run
-from backupchaos.model.faults import KINDS
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import Verdict
 from backupchaos.targets.base import Workspace
@@ -19,43 +18,49 @@ from backupchaos_targets.reference import ReferenceTarget
 
 pytestmark = [pytest.mark.needs("namespaces", "seccomp"), pytest.mark.slow]
 
-NEVER = {"bytes": 2**40}
-LATE = {"after": 3600.0}
+LATE = {"when": {"after": 3600.0}}
+OVER = {"when": {"exit": True}}
+"""It comes into force when the job is over, and goes at once."""
 BLINK = {"for": 0.001}
 """The fault is over before a job that has just been started can meet it."""
+REMOTE, LOCAL = "sftp", "local"
 
-TOOTHLESS: dict[str, dict[str, Any]] = {
-    "network.down": {"network.down": "repository", **BLINK},
-    "network.blackhole": {"network.blackhole": "repository", **BLINK},
-    "network.reset": {"network.reset": "repository", "when": NEVER},
-    "network.slow": {"network.slow": "repository", "rate": 2**30},
-    "network.latency": {"network.latency": "repository", "delay": 0.05, "when": NEVER},
-    "disk.full": {"disk.full": "repository", "headroom": 32 * 2**20},
-    "file.locked": {"file.locked": "source", **BLINK},
-    "permission.denied": {"permission.denied": "source", **BLINK},
-    "process.kill": {"process.kill": "target", "when": {"after": 3600.0}},
-    "process.pause": {"process.pause": "target", "when": {"attempt": 9}, "for": 1.0},
-    "process.concurrent": {"process.concurrent": "target", "when": LATE},
-    "process.cpu": {"process.cpu": "target", "share": 0.5, "when": LATE},
-    "power.cut": {"power.cut": "repository", "when": LATE},
-    "power.lying_disk": {"power.lying_disk": "repository", "when": LATE},
-    "clock.jump": {"clock.jump": "target", "by": 3600.0, "when": LATE},
-    "service.kill": {"service.kill": "repository", "when": LATE},
-    "service.restart": {"service.restart": "repository", "when": LATE},
-    "service.errors": {"service.errors": "repository", "when": LATE},
-    "service.slow": {"service.slow": "repository", "when": LATE},
-    "service.credentials_expire": {"service.credentials_expire": "repository", "when": LATE},
-    "repository.bitflip": {"repository.bitflip": "repository"},
-    "repository.truncate": {"repository.truncate": "repository"},
-    "repository.delete": {"repository.delete": "repository"},
+TOOTHLESS: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "link": (
+        REMOTE,
+        [
+            {"network.down": "repository", **BLINK},
+            {"network.slow": "repository", "rate": 2**30},
+            {"network.latency": "repository", "delay": 0.05, **OVER},
+            {"network.reset": "repository", **OVER},
+            {"service.errors": "repository", **OVER},
+            {"service.slow": "repository", **OVER},
+            {"service.credentials_expire": "repository", **OVER},
+        ],
+    ),
+    "server": (
+        REMOTE,
+        [{"network.blackhole": "repository", **BLINK}, {"service.kill": "repository", **OVER}],
+    ),
+    "restart": (REMOTE, [{"service.restart": "repository", **OVER}]),
+    "job": (
+        LOCAL,
+        [
+            {"disk.full": "repository", "headroom": 32 * 2**20},
+            {"file.locked": "source", **BLINK},
+            {"permission.denied": "source", **BLINK},
+            {"process.kill": "target", **OVER},
+            {"process.pause": "target", **OVER},
+            {"process.concurrent": "target", **OVER},
+            {"process.cpu": "target", "share": 0.5, **OVER},
+            {"clock.jump": "target", "by": 3600.0, **OVER},
+        ],
+    ),
+    **{kind: (LOCAL, [{kind: "repository", "pick": "largest"}]) for kind in sorted(matrix.DAMAGE)},
+    "power.cut": (LOCAL, [{"power.cut": "repository", **LATE}]),
+    "power.lying_disk": (LOCAL, [{"power.lying_disk": "repository", **LATE}]),
 }
-
-
-ELSEWHERE = {
-    "repository.swapped": "test_repository_state: a job that stays away from it",
-    "service.throttle": "test_service_answers: who asks for nothing; the reference job speaks no HTTP",
-}
-"""Kinds whose toothless case needs a target that is no backup tool."""
+"""Kind of repository, and faults of one run that do not meet its job; in the matrix every kind, and a probe."""
 
 
 class Littered(ReferenceTarget):
@@ -66,33 +71,29 @@ class Littered(ReferenceTarget):
         return (*super().init(work), Command((sys.executable, "-c", write)))
 
 
-def test_every_kind_is_covered() -> None:
-    """Here in a whole run; in the matrix against a program that touches nothing; or it cannot but bite."""
-    idle = set(matrix.PROBED) - set(matrix.ALWAYS)
-    always = {kind for kind in matrix.ALWAYS if KINDS[kind].whole_job}
-    assert set(TOOTHLESS) | idle | always | set(ELSEWHERE) == set(KINDS)
-
-
-@pytest.mark.parametrize("kind", sorted(TOOTHLESS))
-def test_a_fault_without_teeth_is_invalid(kind: str, run_here: Callable[..., Run]) -> None:
-    remote = kind.startswith(("network.", "service."))
+@pytest.mark.parametrize("group", TOOTHLESS)
+def test_a_fault_without_teeth_is_invalid(group: str, run_here: Callable[..., Run]) -> None:
+    repository, faults = TOOTHLESS[group]
     scenario = Scenario.model_validate(
         {
             "scenario": "toothless",
-            "title": "A fault that cannot bite",
+            "title": "Faults that cannot bite",
             "source": {"files": 30, "size": 2**20, "new": 2**19},
-            "repository": "sftp" if remote else "local",
-            "faults": {"fault": TOOTHLESS[kind]},
+            "repository": repository,
+            "faults": {f"f{number}": fault for number, fault in enumerate(faults)},
         },
         strict=False,
     )
-    run = run_here(scenario, ReferenceTarget() if remote else Littered())
+    run = run_here(scenario, ReferenceTarget() if repository == REMOTE else Littered())
     assert run.verdict is Verdict.INVALID, run.result.headline
-    (fault,) = run.result.faults
-    assert not fault.bit
-    row = next(check for check in run.checks if check.id == "bite.fault")
-    assert row.verdict is Verdict.INVALID
-    assert row.reason
+    assert [fault.kind for fault in run.result.faults] == [next(iter(fault)) for fault in faults]
+    rows = {check.id: check for check in run.checks}
+    for fault in run.result.faults:
+        assert (fault.started is None) is (fault.layer == "power"), fault
+        assert not fault.bit, fault.proof
+        row = rows[f"bite.{fault.name}"]
+        assert row.verdict is Verdict.INVALID
+        assert row.reason
 
 
 def test_a_password_that_a_cut_link_kept_from_the_server_was_not_tried(run_here: Callable[..., Run]) -> None:

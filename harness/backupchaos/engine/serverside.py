@@ -33,9 +33,11 @@ class ServerSide:
             return []
 
         def gone() -> bool:
+            if self._world.service_pid != self._main:
+                return True
             return not self._fresh() and not (connections and self._connections() > self._open)
 
-        if self._world.loop.pump_until(gone, LINGER) or self._world.service_pid != self._main:
+        if self._world.loop.pump_until(gone, LINGER):
             return []
         found = [f"{process.pid} {process.command[:120]}" for process in self._fresh()]
         more = self._connections() - self._open if connections else 0

@@ -192,7 +192,7 @@ class Sandbox(Protocol):
     def throttle(self, share: float | None) -> int:
         """Let the target's processes run this share of the time only, by stopping them; None ends it.
 
-        Returns how often they were stopped, when it ends.
+        Returns how often one was stopped that wanted to run, when it ends.
         """
 
     def control_group(self, controller: Controller) -> ControlGroup:

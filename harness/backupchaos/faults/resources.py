@@ -161,10 +161,10 @@ class Cpu(InGroup[ProcessCpu]):
             self._stops += self.ground.sandbox.throttle(None)
 
     def bite(self) -> list[str]:
-        """Periods in which the job had used up its share and wanted more, or stops."""
+        """Periods in which the job had used up its share and wanted more, or stops of a job that wanted to run."""
         if self._group is not None:
             return [f"the job had to wait for the processor: nr_throttled {self._hits}"] if self._hits else []
-        return [f"the job was stopped {self._stops} times"] if self._stops else []
+        return [f"the job was stopped {self._stops} times when it wanted to run"] if self._stops else []
 
 
 class Fds(Born[ProcessFds]):

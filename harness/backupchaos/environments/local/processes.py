@@ -46,6 +46,27 @@ def read_process(pid: int) -> Process | None:
     )
 
 
+def runnable(pid: int) -> bool:
+    """Whether one of the process's threads runs, or would if there were a processor for it."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it has just ended
+        return False
+    states = (_state(f"/proc/{pid}/task/{thread}/stat") for thread in threads)
+    return any(state == b"R" for state in states)
+
+
+def _state(path: str) -> bytes:
+    """The letter of a process or thread; empty if it is gone."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read()
+    except OSError:
+        return b""
+    start = raw.rindex(b")") + 2
+    return raw[start : start + 1]
+
+
 def table(ended: set[int] | None = None) -> dict[int, Process]:
     """All live processes that ``/proc`` shows, without zombies; ``ended`` takes the dead."""
     found = {}

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 
 from backupchaos.environments.local.kernel import libc
-from backupchaos.environments.local.processes import Registry, send
+from backupchaos.environments.local.processes import Registry, runnable, send
 
 PERIOD = 0.1
 """Seconds of one turn: some of it running, the rest standing still."""
@@ -46,7 +46,10 @@ class Throttle:
         self._wait(share * PERIOD)
 
     def end(self) -> int:
-        """Let everybody go on; how often processes were stopped since ``begin``."""
+        """Let everybody go on; how often since ``begin`` somebody was stopped who wanted to run.
+
+        A process that sleeps loses nothing when it is stopped.
+        """
         if self._timer >= 0:
             self._unwatch(self._timer)
             os.close(self._timer)
@@ -68,13 +71,15 @@ class Throttle:
             self._wait((1 - self._share) * PERIOD if self._stopped else self._share * PERIOD)
 
     def _stand_still(self) -> None:
+        hungry = False
         for _ in range(_ROUNDS):
             fresh = [p for p in self._registry.of_role("target") if p.state not in "Tt"]
             fresh = [p for p in fresh if (p.pid, p.started) not in self._stopped]
             if not fresh:
                 break
+            hungry |= any(runnable(process.pid) for process in fresh)
             self._stopped |= {(p.pid, p.started) for p in fresh if send(p, signal.SIGSTOP)}
-        self._count += bool(self._stopped)
+        self._count += hungry and bool(self._stopped)
 
     def _go_on(self) -> None:
         """Only those that we stopped: others may have been stopped by somebody else, and for longer."""
