@@ -75,7 +75,7 @@ class Toxiproxy(_Proxied):
 
     def start(self) -> ToxiproxyClient:
         self._box = HostBox()
-        client = realserver.start(realserver.find(required=True), cast(Sandbox, self._box))
+        client = realserver.start((realserver.find(required=True),), cast(Sandbox, self._box))
         self.pids = [self._box.children[0].pid]
         return client
 

@@ -68,7 +68,7 @@ def _env(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pull",
         choices=("never", "missing"),
-        help="with --env=docker: whether images that are not here may be pulled (default: never, or BACKUPCHAOS_PULL)",
+        help="with --env=docker or --link=container: whether images that are not here may be pulled (default: never, or BACKUPCHAOS_PULL)",
     )
     parser.add_argument(
         "--allow-remote-docker",
@@ -137,7 +137,10 @@ def _run(command: Make) -> None:
         help="use this kind of repository: local, sftp, s3, rest, webdav, any or remote",
     )
     parser.add_argument(
-        "--link", choices=("auto", "embedded", "toxiproxy"), default="auto", help="the links' server"
+        "--link",
+        choices=("auto", "embedded", "toxiproxy", "container"),
+        default="auto",
+        help="the links' server: toxiproxy is the program on PATH, container the official image",
     )
     parser.add_argument(
         "--results",

@@ -18,7 +18,7 @@ _ENVIRONMENTS = ("auto", "local", "docker")
 _KEEP = ("never", "failed", "always")
 _PULL = ("never", "missing")
 REMOTE = "--backup-allow-remote-docker"
-_LINKS = ("auto", "embedded", "toxiproxy")
+_LINKS = ("auto", "embedded", "toxiproxy", "container")
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,15 @@ def add_options(parser: pytest.Parser) -> None:
         parser,
         group,
         "link",
-        "The server behind network links: embedded, toxiproxy or auto (default: auto)",
+        "The server behind network links: embedded, toxiproxy (the program on PATH), container (the official image) "
+        "or auto: toxiproxy if it is there, else embedded (default: auto)",
         choices=_LINKS,
     )
     _add(
         parser,
         group,
         "pull",
-        "With --backup-env=docker: whether images that are not here may be pulled (default: never, or what the "
+        "With --backup-env=docker or --backup-link=container: whether images that are not here may be pulled (default: never, or what the "
         "variable BACKUPCHAOS_PULL says)",
         choices=_PULL,
     )

@@ -125,3 +125,16 @@ def test_another_process_with_the_same_pid_is_not_the_owner() -> None:
 @pytest.mark.parametrize("label", ["", "nonsense", "elsewhere/0bd9a969-9f85-48d5-b5b3-159342d90889/24490/1"])
 def test_nobody_can_say_of_other_machines(label: str) -> None:
     assert names.is_dead(label) is None
+
+
+def test_links_of_the_official_image_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.links.hostbox import HostBox, links_on
+
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nobody/listens/here")
+    box = HostBox()
+    try:
+        with pytest.raises(MissingCapability, match="no Docker daemon answers"):
+            links_on(box, server="container")
+        assert box.children[0].wait(10) == 0, "the tap is still there"
+    finally:
+        box.close()

@@ -78,7 +78,7 @@ def backend(name: str) -> Iterator[Backend]:
             program = realserver.find(required=False)
             if not program:
                 pytest.skip("toxiproxy-server is not on PATH")
-            client = realserver.start(program, cast(Sandbox, box))
+            client = realserver.start((program,), cast(Sandbox, box))
             yield Backend("toxiproxy", client.port)
             client.close()
             assert box.children[0].poll() is None, "the real server crashed"

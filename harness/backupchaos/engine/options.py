@@ -12,7 +12,7 @@ from backupchaos.environments.base import Environment
 from backupchaos.history import Event
 
 Keep = Literal["never", "failed", "always"]
-LinkServer = Literal["auto", "embedded", "toxiproxy"]
+LinkServer = Literal["auto", "embedded", "toxiproxy", "container"]
 
 
 def new_seed() -> int:
@@ -33,6 +33,10 @@ class RunOptions:
     seed: int = field(default_factory=new_seed)
     keep: Keep = "never"
     link_server: LinkServer = "auto"
+    pull: Literal["never", "missing"] | None = None
+    """For the link server ``container``: may its image be pulled? None leaves it to the environment variable."""
+    remote_docker: bool = False
+    """For the same: a Docker daemon behind a network will do."""
     scenario_file: str | None = None
     reproduce: str = ""
     progress: Callable[[Event], None] | None = None

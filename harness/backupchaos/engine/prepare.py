@@ -146,7 +146,9 @@ def open_links(world: World, scenario: Scenario, options: RunOptions) -> Links:
     from backupchaos.links.links import Links
 
     if world.links is None:
-        world.use_links(Links(world.sandbox, options.seed, _link_server(scenario, options)))
+        server = _link_server(scenario, options)
+        asking = (options.pull, options.remote_docker)
+        world.use_links(Links(world.sandbox, options.seed, server, asking))
     assert world.links is not None
     return world.links
 
@@ -194,11 +196,11 @@ def _link_server(scenario: Scenario, options: RunOptions) -> LinkServer:
     exact = [name for name, spec in scenario.faults.items() if known[spec.kind].server_tells]
     if not exact or options.link_server == "embedded":
         return options.link_server
-    if options.link_server == "toxiproxy":
+    if options.link_server != "auto":
         kind = scenario.faults[exact[0]].kind
         raise MissingCapability(
             "link events",
-            f"{kind}: toxiproxy-server does not tell what it has done",
+            f"{kind}: Toxiproxy does not tell what it has done",
             "use the embedded server",
         )
     return "embedded"

@@ -11,41 +11,57 @@ from backupchaos.links.addresses import Address
 
 if TYPE_CHECKING:
     from backupchaos.links.client import ToxiproxyClient
+    from backupchaos.links.container import Official
 
-Server = Literal["auto", "embedded", "toxiproxy"]
+Server = Literal["auto", "embedded", "toxiproxy", "container"]
+"""``container``: the official image. ``auto`` never looks for Docker, which takes longer than most runs."""
+
+Asking = tuple[Literal["never", "missing"] | None, bool]
+"""What the user allows of Docker: may images be pulled, will a daemon behind a network do? See ``docker.engine``."""
+NOTHING_ASKED: Asking = (None, False)
 
 
 class Behind:
     """The embedded server, and the real one where it is wanted and can be had.
 
-    ``used`` is ``embedded`` or ``toxiproxy <version>``. Raises ``MissingCapability`` from the constructor when
-    ``toxiproxy`` is asked for and no ``toxiproxy-server`` is on PATH (or, in containers, no image of it is there).
+    ``used`` is ``embedded`` or ``toxiproxy <version>``, with how it runs if that is the official image. Raises
+    ``MissingCapability`` from the constructor when the real one is asked for and is not to be had: no
+    ``toxiproxy-server`` on PATH, or no image of it.
     """
 
-    def __init__(self, sandbox: Sandbox, api_port: int, server: Server) -> None:
+    def __init__(
+        self, sandbox: Sandbox, api_port: int, server: Server, asking: Asking = NOTHING_ASKED
+    ) -> None:
         self._sandbox = sandbox
         self._api_port = api_port
-        self._required = server == "toxiproxy"
+        self._required = server in ("toxiproxy", "container")
+        self._official: Official | None = None
         self._embedded: ToxiproxyClient | None = None
         self._real: ToxiproxyClient | None = None
         self.used = "embedded"
-        if server != "embedded":
-            self._start()
+        if server == "container" and not isinstance(sandbox, InContainers):
+            from backupchaos.links.container import Official
 
-    def _start(self) -> None:
+            self._official = Official(sandbox, *asking)
+            self._real = self._official.client
+            self.used = f"toxiproxy {self._real.version()} ({self._official.how})"
+        elif server != "embedded":
+            self._start("(container)" if server == "container" else "")
+
+    def _start(self, how: str) -> None:
         from backupchaos.links.realserver import Unusable, start
 
         program = self._program()
         if not program:
             return
         try:
-            self._real = start(program, self._sandbox)
+            self._real = start((program,), self._sandbox)
         except Unusable as error:
             if self._required:
                 raise
             self.used = f"embedded ({error.reason})"
             return
-        self.used = f"toxiproxy {self._real.version()}"
+        self.used = f"toxiproxy {self._real.version()} {how}".rstrip()
 
     def _program(self) -> str:
         """Empty where it is not there and need not be. In containers it comes from an image, not from PATH."""
@@ -89,10 +105,12 @@ class Behind:
         return self._embedded
 
     def close(self) -> None:
-        """Close kept connections; idempotent."""
+        """Close kept connections, and remove a container; idempotent."""
         for client in (self._embedded, self._real):
             if client is not None:
                 client.close()
+        if self._official is not None:
+            self._official.close()
 
 
 def upstream(given: int | str) -> Address:

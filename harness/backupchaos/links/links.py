@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from backupchaos.environments.base import Sandbox
 from backupchaos.errors import HarnessBroken, UsageProblem
 from backupchaos.links.addresses import Address
-from backupchaos.links.behind import Behind, Server
+from backupchaos.links.behind import NOTHING_ASKED, Asking, Behind, Server
 from backupchaos.links.behind import upstream as check_upstream
 from backupchaos.links.model import LinkEvent, LinkStats
 from backupchaos.links.names import name_of
@@ -27,16 +27,19 @@ NameMode = Literal["", "unknown", "failing", "silent", "slow"]
 class Links:
     """All links of a sandbox: a tap in front of each, behind it the toxics of a Toxiproxy server.
 
-    ``server_used`` is ``embedded`` or ``toxiproxy <version>``. Raises ``MissingCapability`` when
-    ``toxiproxy`` is asked for and no ``toxiproxy-server`` is on PATH (in containers: no image of it is there).
+    ``server_used`` is ``embedded`` or ``toxiproxy <version>``; see ``behind`` for the servers and what is raised
+    when one is not to be had. ``asking``, for the server ``container``: may its image be pulled, and will a Docker
+    daemon behind a network do?
     """
 
-    def __init__(self, sandbox: Sandbox, seed: int, server: Server = "auto") -> None:
+    def __init__(
+        self, sandbox: Sandbox, seed: int, server: Server = "auto", asking: Asking = NOTHING_ASKED
+    ) -> None:
         self._links: dict[str, Link] = {}
         self._sandbox = sandbox
         self.process = LinkProcess(sandbox, seed, self._observe)
         try:
-            self._behind = Behind(sandbox, self.process.api_port, server)
+            self._behind = Behind(sandbox, self.process.api_port, server, asking)
         except BaseException:
             self.process.close()
             raise

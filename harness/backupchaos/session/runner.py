@@ -90,6 +90,8 @@ class Session:
                 seed=seed,
                 keep=self.settings.keep,
                 link_server=self.settings.link,
+                pull=self.settings.pull,
+                remote_docker=self.settings.remote_docker,
                 scenario_file=order.file,
                 reproduce=order.reproduce,
                 progress=progress,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EnvironmentName = Literal["local", "docker", "auto"]
 KeepWord = Literal["never", "failed", "always"]
 PullWord = Literal["never", "missing"]
-LinkWord = Literal["auto", "embedded", "toxiproxy"]
+LinkWord = Literal["auto", "embedded", "toxiproxy", "container"]
 ENVIRONMENTS: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
 KEEP: tuple[KeepWord, ...] = get_args(KeepWord)
 PULL: tuple[PullWord, ...] = get_args(PullWord)
