@@ -51,6 +51,7 @@ class Injector:
             fault.verify_undone()
 
         problem = self.attempt(f"fault {fault.name} could not be undone", gone)
+        fault.went(self._history.now())
         self._record(fault, "undone" if problem is None else "failed", problem or "")
 
     def attempt(self, complaint: str, step: Callable[[], object]) -> str | None:

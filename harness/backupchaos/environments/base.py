@@ -140,6 +140,8 @@ class Sandbox(Protocol):
     """How it is isolated, in words for the report: ``user namespaces``, ``root namespaces``, ``plain``."""
     capabilities: frozenset[str]
     """What it really offers: ``volumes``, ``network``, ``processes``, ``syscalls``, ``xattrs`` ..."""
+    sent: list[tuple[float, int, int]]
+    """Every signal that reached somebody: (time.monotonic, to which process, its number)."""
 
     def path(self, place: Place) -> str:
         """Where a volume is mounted, as processes inside see it."""
@@ -236,7 +238,10 @@ class Sandbox(Protocol):
         """
 
     def disk(self, place: Place) -> Mapping[str, int]:
-        """By the kernel's count of an image's disk: ``sectors`` written, ``flushes`` asked for; -1 if not known."""
+        """By the kernel's count of an image's disk: ``sectors`` written, ``flushes`` asked for; -1 if not known.
+
+        ``cuts`` is how often its power was cut.
+        """
 
     def contents(self, place: Place) -> Mapping[str, tuple[int, str]]:
         """Everything on a volume: name -> (size in bytes, digest)."""

@@ -192,12 +192,16 @@ class Fault(ABC, Generic[Spec]):
     """All jobs of the run are without root's override of file permissions."""
     user: int | None = None
     """All jobs of the run are this user instead of root."""
+    no_strays: ClassVar[str] = ""
+    """Why nothing can bite outside of the window, or why nobody could see it: for a kind without ``strays``."""
 
     def __init__(self, name: str, spec: Spec, ground: Ground) -> None:
         self.name = name
         self.spec = spec
         self.ground = ground
         self.windows: list[tuple[float, float | None]] = []
+        self._undone: dict[int, float] = {}
+        """Number of a window -> when its undoing was over; until then it may still have been at work."""
 
     @property
     def applied_at(self) -> float | None:
@@ -217,6 +221,10 @@ class Fault(ABC, Generic[Spec]):
         """It is taken away; called by the injector before ``undo``."""
         start, end = self.windows[-1]
         self.windows[-1] = (start, at if end is None else end)
+
+    def went(self, at: float) -> None:
+        """It was taken away for good; called by the injector after ``verify_undone``, however that went."""
+        self._undone[len(self.windows) - 1] = at
 
     @property
     def begun(self) -> bool:
@@ -281,7 +289,11 @@ class Fault(ABC, Generic[Spec]):
         """Facts that prove that the job met the fault; empty if there are none."""
 
     def strays(self) -> list[str]:
-        """Facts that show that it struck while it was not in force: an error of the harness."""
+        """Facts that show that it struck while it was not in force: an error of the harness.
+
+        Asked at the end of the run, when everything is undone. Every kind looks for what its own mechanism
+        would show, or says in ``no_strays`` why there is nothing to look for. See ``afterwards``.
+        """
         return []
 
     def window(self) -> tuple[float, float]:
@@ -294,6 +306,19 @@ class Fault(ABC, Generic[Spec]):
     def in_force(self, t: float, slack: float = SLACK) -> bool:
         """Whether the fault was in force at a moment, or had ended no longer than ``slack`` seconds ago."""
         return any(start <= t and (end is None or t <= end + slack) for start, end in self.windows)
+
+    def out_of_window(self, *rules: str, action: str = "") -> list[str]:
+        """Calls on which these rules of the supervisor acted while the fault was not in force, in words."""
+        return [
+            f"{event['action']} on {event['call']} of {event['path']} at {event.t:.3f} s"
+            for event in self.syscalls(*rules, action=action)
+            if not self._at_work(event.t)
+        ]
+
+    def _at_work(self, t: float) -> bool:
+        """In force, or just being undone."""
+        undone = (start <= t <= self._undone.get(n, -1.0) for n, (start, _) in enumerate(self.windows))
+        return self.in_force(t) or any(undone)
 
     def syscalls(self, *rules: str, action: str = "") -> list[Event]:
         """What the supervisor reported about these rules of this run, in order."""

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken
+from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import SETTLE, Fault, JobShape
 from backupchaos.model.faults.processes import ClockJump, ClockSkew
 from backupchaos.units import format_duration
@@ -111,7 +112,7 @@ class _Shifted(Fault[ClockSpec]):
         facts = [f"{stray} readings of the clock answered while the fault was away"] if stray else []
         if outside:
             facts.append(f"a reading of the clock answered at {outside[0].t:.2f} s, outside of the fault")
-        return facts
+        return facts + came_back(self)
 
     def _counts(self) -> dict[str, int]:
         found = self.ground.sandbox.totals().get(self.rule, {})

@@ -12,6 +12,7 @@ from typing import Any
 from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.afterwards import came_back, too_often
 from backupchaos.faults.base import Fault, Ground, JobShape, Means, Stream
 from backupchaos.faults.files import literal
 from backupchaos.model.faults.processes import ProcessConcurrent, ProcessStdinDies
@@ -143,6 +144,16 @@ class Concurrent(Company):
                 return code
         raise HarnessBroken(f"process {pid}, the {self.spec.what} beside the job, survived SIGKILL")
 
+    def strays(self) -> list[str]:
+        """Somebody who was started without being due, or who still works beside the jobs that come after."""
+        exits = self.means().exits
+        alive = [pid for pid, _, _ in self._started if pid in self._waited and pid not in exits]
+        facts = [f"process {pid}, the {self.spec.what} beside the job, still lives" for pid in alive]
+        return [
+            *too_often(self, len(self._started), f"a {self.spec.what} was started beside the job"),
+            *facts,
+        ]
+
     def bite(self) -> list[str]:
         """Both lived at the same time, by the kernel's reports of their ends; and the other came as far as the
         repository while the job was running, by the supervisor."""
@@ -245,6 +256,10 @@ class StdinDies(Company):
         """Nobody writes any more."""
         if self._producer is not None and self._producer not in self.means().exits:
             raise HarnessBroken(f"the producer, process {self._producer}, survived SIGKILL")
+
+    def strays(self) -> list[str]:
+        """A producer that was killed at another time, or that still writes."""
+        return [*self.out_of_window(self.name, action="kill"), *came_back(self)]
 
     def bite(self) -> list[str]:
         """The supervisor killed it in the middle of its output, and the kernel says that it died of that."""

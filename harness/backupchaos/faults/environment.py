@@ -11,6 +11,7 @@ from typing import Any
 from backupchaos.commands import Command
 from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken
+from backupchaos.faults.afterwards import born_alike
 from backupchaos.faults.base import Fault, JobShape
 from backupchaos.faults.contact import Contact
 from backupchaos.faults.version import OtherVersion
@@ -104,6 +105,10 @@ class OtherConfiguration(Contact[ConfigDrift]):
             entries = self.ground.sandbox.call("list_files", root=root)["entries"]
             found += [posixpath.join(root, path) for path, kind, *_ in entries if kind == "file"]
         return found
+
+    def strays(self) -> list[str]:
+        """Jobs of other times that were born with the new home."""
+        return born_alike(self.ground, lambda born: born["env"].get("HOME") == self.home, "the new HOME", {})
 
     def bite(self) -> list[str]:
         """The kernel says that the job's process had the variables and the umask."""

@@ -119,11 +119,7 @@ class Refused(OnFiles[FileSpec]):
 
     def strays(self) -> list[str]:
         """Calls that were refused before or after."""
-        return [
-            f"{event['call']} of {event['path']} refused at {event.t:.3f} s"
-            for event in self.refusals()
-            if not self.in_force(event.t)
-        ]
+        return self.out_of_window(*(rule.name for rule in self.rules()), action="errno")
 
     def error(self) -> str:
         """The error number by name."""

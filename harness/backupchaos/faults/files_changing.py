@@ -123,12 +123,7 @@ class Changing(OnFiles[FileSpec]):
 
     def strays(self) -> list[str]:
         """Calls that were stopped before or after."""
-        held = [self._hold(number) for number in range(len(self.picked))]
-        return [
-            f"{event['call']} of {event['path']} stopped at {event.t:.3f} s"
-            for event in self.syscalls(*held, action="hold")
-            if not self.in_force(event.t)
-        ]
+        return self.out_of_window(*map(self._hold, range(len(self.picked))), action="hold")
 
     # -- at the call -----------------------------------------------------------------------------
 

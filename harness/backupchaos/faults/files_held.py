@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken
+from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.files import Locked, literal
 from backupchaos.targets.interpreter import python_paths
 
@@ -100,8 +101,10 @@ class Held(Locked):
         ]
 
     def strays(self) -> list[str]:
-        """It strikes nobody, so it cannot strike at a wrong time."""
-        return []
+        """Locks that somebody holds again, or a helper that lives, when it was undone."""
+        alive = any(process.pid == self._pid for process in self.ground.sandbox.processes())
+        still = [f"process {self._pid}, which held the locks, still lives"] if self._pid and alive else []
+        return [*(still if self.undone_at is not None else []), *came_back(self)]
 
     def _let_go(self) -> None:
         if self._stdout < 0:

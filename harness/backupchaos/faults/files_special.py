@@ -7,6 +7,7 @@ from typing import Any
 
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import BackupChaosError, HarnessBroken, MissingCapability
+from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Ground, Leniency
 from backupchaos.faults.files import literal
 from backupchaos.model.faults.files import FileSpecial
@@ -144,6 +145,11 @@ class Planted(Fault[FileSpecial]):
             if met:
                 facts.append(f"{kind}: {len(met)} calls, the first {met[0]['call']} at {met[0].t:.3f} s")
         return facts
+
+    def strays(self) -> list[str]:
+        """Things that are in the source again, or calls that were watched as if they were."""
+        names = [rule.name for rule in self.rules()]
+        return [*self.out_of_window(*names), *came_back(self)]
 
     def _plant(self) -> dict[str, str]:
         done: dict[str, Any] = self.ground.sandbox.call(

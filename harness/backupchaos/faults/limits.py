@@ -8,6 +8,7 @@ from typing import Any
 
 from backupchaos.environments.base import ControlGroup, Controller
 from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.afterwards import born_alike, came_back, ordinary_birth
 from backupchaos.faults.base import Fault, Ground, JobShape, Spec
 
 GO_BUILD = b"\xff Go buildinf:"
@@ -23,6 +24,11 @@ def is_go(program: str) -> bool:
         return False
 
 
+def limit_in(born: Mapping[str, Any], name: str) -> str:
+    """A soft limit that a process was born with, by the kernel's name for it; empty if not known."""
+    return str(born.get("limits", {}).get(name, ""))
+
+
 class Born(Fault[Spec]):
     """Knows what ``/proc`` said of the fault job right after its exec."""
 
@@ -30,15 +36,24 @@ class Born(Fault[Spec]):
         super().__init__(name, spec, ground)
         self.born: Mapping[str, Any] = {}
         """Empty if it was gone before anybody could look."""
+        self._ordinary: Mapping[str, Any] = {}
+
+    def prepare(self) -> None:
+        """See how a job is born without the fault."""
+        self._ordinary = ordinary_birth(self.ground)
+
+    def limited(self, born: Mapping[str, Any]) -> bool:
+        """Whether a process that was born so has what only the fault job should have."""
+        raise NotImplementedError
+
+    def strays(self) -> list[str]:
+        """Jobs of other times that were born with it."""
+        return born_alike(self.ground, self.limited, self.spec.kind, self._ordinary)
 
     def after_job(self) -> None:
         """Now; later there is another job."""
         if self.ground.job_pid is not None:
             self.born = self.ground.sandbox.birth(self.ground.job_pid)
-
-    def limit_of(self, name: str) -> str:
-        """A soft limit that it was born with, by the kernel's name for it."""
-        return str(self.born.get("limits", {}).get(name, ""))
 
 
 class InGroup(Born[Spec]):
@@ -52,6 +67,9 @@ class InGroup(Born[Spec]):
         self._hits = 0
         self._before: int | None = None
         """What the kernel had counted before; None if it could not even be asked."""
+        self._quiet: int | None = None
+        """What it had counted when the limit was gone; it must count no more from then on."""
+        self._late = 0
 
     def find_group(self) -> str:
         """Take the control group of the run; the reason if there can be none."""
@@ -65,8 +83,16 @@ class InGroup(Born[Spec]):
     def limit(self, value: float) -> None:
         """Put the limit in force; what the kernel counts from here on is the fault's doing."""
         assert self._group is not None
+        self._count_late()
         self._before = self._group.hits()
         self._group.limit(value)
+
+    def _count_late(self) -> None:
+        """What the kernel did to members of the group while there should have been no limit."""
+        assert self._group is not None
+        if self._quiet is not None:
+            self._late += self._group.hits() - self._quiet
+            self._quiet = None
 
     def shape(self) -> JobShape | None:
         """The job joins the group before its exec."""
@@ -88,5 +114,20 @@ class InGroup(Born[Spec]):
 
     def verify_undone(self) -> None:
         """The kernel has no limit any more."""
-        if self._group is not None and self._group.limited() is not None:
+        if self._group is None:
+            return
+        if self._group.limited() is not None:
             raise HarnessBroken(f"{self._group.mechanism}: the limit is still in force")
+        if self._quiet is None:
+            self._quiet = self._group.hits()
+
+    def strays(self) -> list[str]:
+        """What the kernel counted after the limit was gone, and a limit that is there again.
+
+        Where there is no group: jobs of other times that were born with the limit.
+        """
+        if self._group is None:
+            return super().strays()
+        self._count_late()
+        words = f"{self._group.mechanism}: the kernel acted {self._late} times after the limit was taken away"
+        return [*([words] if self._late else []), *came_back(self)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from backupchaos.errors import BackupChaosError, HarnessBroken
+from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.faults.moments import LAG, job_end
 from backupchaos.history import Event
@@ -111,16 +112,19 @@ class LinkFault(Fault[Spec]):
         self._gone.append(self.ground.history.now())
 
     def strays(self) -> list[str]:
-        """What it did outside of all its windows."""
+        """What it did outside of all its windows, as the tap tells; and what the tap or Toxiproxy shows again.
+
+        A real Toxiproxy tells of no deed, but lists its toxics."""
         spans = [
             (start, self._gone[number] if number < len(self._gone) else float("inf"))
             for number, (start, _) in enumerate(self.windows)
         ]
-        return [
+        struck = [
             f"{event['ev']} at {event.t:.3f} s on connection {event['conn']}"
             for event in self.mine(*STRIKES)
             if not any(start <= event.t <= end for start, end in spans)
         ]
+        return struck + came_back(self)
 
     def refusals(self) -> int:
         """Attempts to connect that this fault refused.

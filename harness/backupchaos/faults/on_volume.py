@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from backupchaos.environments.base import Place, SyscallRule
 from backupchaos.errors import BackupChaosError, HarnessBroken, MissingCapability
+from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import SETTLE, Fault, Ground, Spec
 from backupchaos.faults.files import literal
 from backupchaos.faults.moments import LAG, job_end
@@ -126,13 +127,14 @@ class OnVolume(Fault[Spec]):
         return [event for event in found if event.t <= end + LAG]
 
     def strays(self) -> list[str]:
-        """Calls that a rule acted on before or after."""
+        """Calls that a rule acted on before or after, and a volume that is again as it was under the fault."""
         names = [rule.name for rule in self.watches()]
-        return [
+        acted = [
             f"{event['call']} of {event['path']} at {event.t:.3f} s"
             for event in self.syscalls(*names)
             if not self._is_armed(event.t)
         ]
+        return acted + came_back(self)
 
     def told(self, pattern: str) -> list[str]:
         """Where no supervisor sees the calls: what the job or the server said while the fault was in force."""

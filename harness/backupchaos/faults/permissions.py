@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import pwd
 import re
@@ -140,14 +139,11 @@ class Denied(OnFiles[PermissionDenied]):
     def verify_undone(self) -> None:
         """The file system shows the modes of before."""
         for path, mode in self._modes.items():
-            try:
-                now = self.ground.sandbox.call("stat", path=path)["mode"]
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    raise
+            now = self._mode(path)
+            if now is None:
                 continue  # the job has removed it since: it was a directory of its own
-            if now & 0o7777 != mode & 0o7777:
-                raise HarnessBroken(f"{path} has mode {now & 0o7777:o}, not {mode & 0o7777:o}")
+            if now != mode & 0o7777:
+                raise HarnessBroken(f"{path} has mode {now:o}, not {mode & 0o7777:o}")
 
     # -- afterwards ------------------------------------------------------------------------------
 
@@ -173,6 +169,24 @@ class Denied(OnFiles[PermissionDenied]):
         first = seen[0]
         what = "a file with mode 000" if self.picked else "a directory with mode 000 or below one"
         return [f"{len(seen)} calls of {who} on {what}, the first {first['call']} at {first.t:.3f} s"]
+
+    def strays(self) -> list[str]:
+        """What is closed again, or still, after all permissions were given back."""
+        if self.undone_at is None:
+            return []
+        closed = [path for path, mode in self._modes.items() if mode & 0o7777 and self._mode(path) == 0]
+        words = [
+            f"{path} has mode 000 at the end of the run, and had {self._modes[path] & 0o7777:o}"
+            for path in closed
+        ]
+        return [*self.out_of_window(self._rule, self._searches, self._looks), *words]
+
+    def _mode(self, path: str) -> int | None:
+        """None if it is no longer there."""
+        try:
+            return int(self.ground.sandbox.call("stat", path=path)["mode"]) & 0o7777
+        except FileNotFoundError:
+            return None
 
     def _words(self) -> list[str]:
         told: list[Event] = [

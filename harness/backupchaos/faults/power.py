@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken
+from backupchaos.faults.afterwards import signalled_jobs, too_often
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.faults.on_volume import PATIENCE
 from backupchaos.model.faults.storage import PowerCut, PowerLyingDisk
@@ -99,6 +100,20 @@ class _Power(Fault[Spec]):
         if self.lies and cut["flushes"] >= 0:
             self._facts.append(f"the disk had answered {flushes} requests to flush, and kept nothing")
         self.ground.history.append("power", lies=self.lies, flushes=flushes, facts=list(self._facts))
+
+    def strays(self) -> list[str]:
+        """A cut that was not due, a file system or a server that is down again, another job that was killed."""
+        if not self.windows:
+            return []
+        sandbox, means = self.ground.sandbox, self.ground.means
+        cuts = sandbox.disk(Place.REPOSITORY)["cuts"] - self._disk["cuts"]
+        facts = [*too_often(self, cuts, "the power was cut"), *signalled_jobs(self.ground, signal.SIGKILL)]
+        state = sandbox.volume(Place.REPOSITORY)
+        if not state.mounted or state.read_only:
+            facts.append("the repository's file system is down at the end of the run")
+        if means is not None and means.service_pid is not None and means.service_pid in means.exits:
+            facts.append(f"the server, process {means.service_pid}, has ended since it was started again")
+        return facts
 
     def bite(self) -> list[str]:
         """What was cut off, and what it cost."""

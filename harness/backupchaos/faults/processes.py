@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from backupchaos.environments.base import ProcessInfo
 from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.afterwards import signalled_jobs, too_often
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.model.faults.processes import ProcessKill, ProcessPause
 
@@ -81,6 +82,7 @@ class Kill(OnJob[ProcessKill]):
         self._facts: list[str] = []
         self._struck = False
         self._victim: ProcessInfo | None = None
+        self._strokes = 0
 
     @property
     def number(self) -> int:
@@ -93,6 +95,7 @@ class Kill(OnJob[ProcessKill]):
 
     def apply(self) -> str:
         """Send it, to a process that lives."""
+        self._strokes += 1
         return self._to_helper() if self.spec.who == "helper" else self._to_job()
 
     def _to_job(self) -> str:
@@ -158,6 +161,11 @@ class Kill(OnJob[ProcessKill]):
         if self.spec.who == "helper" and self.windows and not self._facts:
             reason = "the job had started no other process when one was to be hit"
             raise MissingCapability("helper process", reason)
+
+    def strays(self) -> list[str]:
+        """A signal that was not due, or one of ours that reached a job without faults."""
+        strokes = too_often(self, self._strokes, f"SIG{self.spec.signal} was sent")
+        return strokes + signalled_jobs(self.ground, self.number)
 
     def bite(self) -> list[str]:
         """For KILL to the job: that it died of it; else that somebody living got the signal."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backupchaos.errors import HarnessBroken
+from backupchaos.faults.afterwards import too_often
 from backupchaos.faults.base import Fault, Spec
 from backupchaos.faults.moments import in_company
 from backupchaos.model.faults.repository import RepositoryBitflip, RepositoryDelete, RepositoryTruncate
 
 HOW = {"bit": "bitflip", "zeros": "zero", "swapped": "swap"}
 """Words of the vocabulary -> words of the operation ``damage``."""
+EMPTY = hashlib.sha256().hexdigest()
+"""Of a file without content: a tool may make one itself."""
 ATTEMPTS = 10
 SPARE = 100
 """So many files more are looked at, to find one to exchange with."""
@@ -28,10 +32,12 @@ class _Damage(Fault[Spec]):
     )
     damaged: list[dict[str, Any]]
     """What each stroke did, over all windows."""
+    _mended: list[dict[str, Any]]
+    _strokes: int
 
     def prepare(self) -> None:
         """Remember what is stored before the job: what it is just writing is no stored file yet."""
-        self.damaged = []
+        self.damaged, self._mended, self._strokes = [], [], 0
         self._stored = frozenset(self._pick(1_000_000))
 
     def apply(self) -> str:
@@ -40,6 +46,7 @@ class _Damage(Fault[Spec]):
         candidates = self._candidates()
         if not candidates:
             raise HarnessBroken("the repository holds no file to damage")
+        self._strokes += 1
         self._fresh: list[dict[str, Any]] = []
         for place, path in enumerate(candidates):
             if len(self._fresh) < spec.files:
@@ -100,6 +107,23 @@ class _Damage(Fault[Spec]):
             now = self.ground.sandbox.call("digest", path=record["path"])
             if now != record["after"] and (now == record["before"] or not self._job_runs()):
                 raise HarnessBroken(f"{record['path']} is not damaged as it should be")
+
+    def after_job(self) -> None:
+        """Which files are no longer as the damage left them: the job has repaired or replaced them."""
+        digests = [
+            (record, self.ground.sandbox.call("digest", path=record["path"])) for record in self.damaged
+        ]
+        self._mended = [record for record, now in digests if now not in (None, record["after"])]
+
+    def strays(self) -> list[str]:
+        """A stroke that was not due, or damage that is there again although the job had repaired it."""
+        call = self.ground.sandbox.call
+        shapes = [(r["path"], r["after"]) for r in self._mended if r["after"] not in (None, EMPTY)]
+        again = [path for path, damaged in shapes if call("digest", path=path) == damaged]
+        return [
+            *too_often(self, self._strokes, "the repository was damaged"),
+            *(f"{path} had been repaired, and is damaged again" for path in again),
+        ]
 
     def bite(self) -> list[str]:
         """The damage mattered: somebody stumbled over it, or repaired it.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from backupchaos.commands import Command
 from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.afterwards import too_often
 from backupchaos.faults.base import Spec
 from backupchaos.faults.contact import RepositoryContact
 from backupchaos.model.faults.repository import RepositoryRollback, RepositorySwapped
@@ -45,8 +46,12 @@ class Copies(RepositoryContact[Spec]):
         self._copy(source, self.folder(name))
         return self.names(source)
 
-    def put_in_place(self, name: str) -> None:
-        """The copy becomes the content of the repository's volume."""
+    strokes = 0
+    """How often another repository was put in this one's place."""
+
+    def put_in_place(self, name: str, *, stroke: bool = False) -> None:
+        """The copy becomes the content of the repository's volume; a ``stroke`` if it is not the right one."""
+        self.strokes += stroke
         self.clear()
         self._copy(self.folder(name), self.ground.repository)
         self.refresh_server()
@@ -76,6 +81,10 @@ class Copies(RepositoryContact[Spec]):
         """Raise ``HarnessBroken`` unless exactly these files are in the repository's place."""
         if self.names(self.ground.repository) != expected:
             raise HarnessBroken(f"what lies in the repository's place is not {what}")
+
+    def strays(self) -> list[str]:
+        """It was exchanged without that being due."""
+        return too_often(self, self.strokes, "the repository was exchanged")
 
     def bite(self) -> list[str]:
         """The job opened what lay there, or its server did for it."""
@@ -112,7 +121,7 @@ class Rollback(Copies[RepositoryRollback]):
 
     def apply(self) -> str:
         """Put the older copy back."""
-        self.put_in_place("older")
+        self.put_in_place("older", stroke=True)
         return f"the repository is one job older than the tool's own memory; {len(self.behind)} files are not there"
 
     def verify(self) -> None:
@@ -180,7 +189,7 @@ class Swapped(Copies[RepositorySwapped]):
 
     def apply(self) -> str:
         """Exchange them."""
-        self.put_in_place("other")
+        self.put_in_place("other", stroke=True)
         made = (
             f"made by init ({len(self.other)} files)"
             if self.other
@@ -199,3 +208,14 @@ class Swapped(Copies[RepositorySwapped]):
     def verify_undone(self) -> None:
         """It is as it was."""
         self.expect_names(self.own, "the real repository")
+
+    def strays(self) -> list[str]:
+        """Files of the other repository that lie in the real one's place after that came back."""
+        facts = super().strays()
+        if self.undone_at is None:
+            return facts
+        now = self.names(self.ground.repository)
+        foreign = [path for path, found in self.other.items() if now.get(path) == found != self.own.get(path)]
+        return facts + [
+            f"{path} of the other repository lies in the real one's place" for path in foreign[:3]
+        ]

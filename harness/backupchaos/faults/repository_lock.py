@@ -11,6 +11,7 @@ from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.contact import Contact
 from backupchaos.faults.files import literal
+from backupchaos.faults.repository import EMPTY
 from backupchaos.history import Event
 from backupchaos.model.faults.repository import RepositoryStaleLock
 
@@ -45,6 +46,10 @@ class StaleLock(Contact[RepositoryStaleLock]):
     mechanism = "the tool's own job, killed while it held its lock"
     cause = r"\block(s|ed|file)?\b|\bunlock|another (job|process|backup|instance)|already (running|in use)"
     locks: list[str]
+    _pid = 0
+    _were: Mapping[str, str | None] = {}
+    _after: Mapping[str, str | None] = {}
+    """The locks' contents before the job, and after it."""
     _atimes: Mapping[str, int | None] = {}
     """Behind a server: when the locks, and the directories that hold them, were last read."""
 
@@ -110,6 +115,7 @@ class StaleLock(Contact[RepositoryStaleLock]):
             if link is not None:
                 link.disarm(self._key)
                 link.release()
+        self._pid = pid
         if self.means.wait(pid, 10.0) is None:
             raise HarnessBroken("the job that was to leave its lock does not die")
         self.ground.history.append("note", text=f"a job was killed: {stop}")
@@ -217,12 +223,34 @@ class StaleLock(Contact[RepositoryStaleLock]):
             if self._atime(path) is None:
                 raise HarnessBroken(f"the lock {path} is gone before the job starts")
 
+        self._were = self._contents()
+
     def left(self) -> list[str]:
         """Those that nobody has taken away yet."""
         return sorted(set(self.locks) & self.lockish())
 
+    def _contents(self) -> dict[str, str | None]:
+        """Path -> digest of each lock that is there and not empty: who it is, since it names its owner and the time."""
+        call = self.ground.sandbox.call
+        found = {path: call("digest", path=path) for path in self._paths() if self._atime(path) is not None}
+        return {path: digest for path, digest in found.items() if digest != EMPTY}
+
+    def strays(self) -> list[str]:
+        """The dead job's lock is there again, although somebody had taken it away; or the dead job lives."""
+        if not self.windows:
+            return []
+        gone = self._were.items() - self._after.items()
+        facts = [
+            f"{path} had been taken away, and is there again"
+            for path in dict(gone & self._contents().items())
+        ]
+        if self._pid not in self.means.exits:
+            facts.append(f"the dead job, process {self._pid}, lives")
+        return facts
+
     def after_job(self) -> None:
         """Which of them the server has read, listed or removed for the job."""
+        self._after = self._contents()
         self._read = [path for path, was in self._atimes.items() if self._atime(path) != was]
 
     def bite(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.afterwards import too_often
 from backupchaos.faults.base import Fault, Spec
 from backupchaos.faults.contact import Contact, RepositoryContact
 from backupchaos.faults.repository_copies import Rollback, Swapped
@@ -56,6 +57,28 @@ class WrongPassword(RepositoryContact[RepositoryWrongPassword]):
         if not self.given:
             raise HarnessBroken("the job's command still carries the right password")
 
+    def strays(self) -> list[str]:
+        """A command that the adapter makes for a workspace with the right password, and that has the wrong one.
+
+        Which commands are given which workspace is the engine's code; only an adapter could remember.
+        """
+        commands = (
+            self.target.backup(self.work),
+            self.target.snapshots(self.work),
+            self.target.check(self.work),
+        )
+        texts = [
+            text
+            for command in commands
+            if command is not None
+            for text in (*command.argv, *command.env.values(), command.stdin.decode("utf-8", "replace"))
+        ]
+        wrong = [text for text in texts if WRONG in text]
+        facts = [f"{len(wrong)} words of later commands carry the wrong password"] if wrong else []
+        if self.work.password == WRONG:
+            facts.append("the workspace of all jobs has the wrong password")
+        return facts
+
     def bite(self) -> list[str]:
         """The job was started with it and went to the repository."""
         met = self.repository_met() if self.windows else []
@@ -67,6 +90,11 @@ class _OnCache(Contact[Spec]):
 
     cause = r"cache|index"
     files: list[str]
+    strokes = 0
+
+    def strays(self) -> list[str]:
+        """A blow that was not due."""
+        return too_often(self, self.strokes, "the cache was struck")
 
     def available(self) -> None:
         """Only the supervisor sees what the job does to its cache."""
@@ -111,6 +139,7 @@ class Corrupt(_OnCache[CacheCorrupt]):
 
     def apply(self) -> str:
         """Damage them all."""
+        self.strokes += 1
         call, how = self.ground.sandbox.call, HOW[self.spec.how]
         seed = f"{self.ground.seed}/{self.name}"
         records: list[dict[str, Any]] = [call("damage", path=path, how=how, seed=seed) for path in self.files]
@@ -127,8 +156,17 @@ class Corrupt(_OnCache[CacheCorrupt]):
 
     def after_job(self) -> None:
         """Which of them the job has replaced or thrown away."""
-        call = self.ground.sandbox.call
-        self.replaced = [path for path, was in self.after.items() if call("digest", path=path) != was]
+        self.seen = {path: self.ground.sandbox.call("digest", path=path) for path in self.after}
+        self.replaced = [path for path, was in self.after.items() if self.seen[path] != was]
+
+    def strays(self) -> list[str]:
+        """Damage that is there again, although the job had replaced the file."""
+        call, facts = self.ground.sandbox.call, super().strays()
+        if not self.windows or self.spec.how == "empty":  # an empty file may be the job's own
+            return facts
+        mended = [path for path in self.replaced if self.seen[path] is not None]
+        again = [path for path in mended if call("digest", path=path) == self.after[path]]
+        return facts + [f"{path} had been replaced, and is damaged again" for path in again[:3]]
 
     def bite(self) -> list[str]:
         """The job opened damaged files, or replaced or removed them."""
@@ -155,6 +193,7 @@ class Lost(_OnCache[CacheLost]):
 
     def apply(self) -> str:
         """Remove everything in them."""
+        self.strokes += 1
         for root in self.roots():
             if self._is_directory(root):
                 self.ground.sandbox.call("remove_tree", path=root)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import MissingCapability
 from backupchaos.faults.base import SETTLE, Fault, Ground, JobShape
-from backupchaos.faults.limits import Born, InGroup, is_go
+from backupchaos.faults.limits import Born, InGroup, is_go, limit_in
 from backupchaos.model.faults.processes import (
     ProcessCpu,
     ProcessFds,
@@ -65,6 +65,10 @@ class Oom(InGroup[ProcessOom]):
         """In the group, or with the resource limit."""
         return super().shape() or JobShape(rlimits={"as": self.spec.memory})
 
+    def limited(self, born: Mapping[str, Any]) -> bool:
+        """By the limit on its address space."""
+        return limit_in(born, "Max address space") == str(self.spec.memory)
+
     def bite(self) -> list[str]:
         """The kernel's count of processes that it killed for lack of memory."""
         if self._group is not None:
@@ -75,7 +79,7 @@ class Oom(InGroup[ProcessOom]):
             for event in self.ground.events("log", since=start)
             if event.t <= end + SETTLE and re.search(self.told, event["text"], re.IGNORECASE)
         ]
-        limit = self.limit_of("Max address space")
+        limit = limit_in(self.born, "Max address space")
         if not said or limit != str(self.spec.memory):
             return []
         return [f"with a limit of {limit} bytes on its address space the job said: {said[0][:200]!r}"]
@@ -117,6 +121,10 @@ class Pids(InGroup[ProcessPids]):
         super().undo()
         if self._group is None:
             self.ground.sandbox.arm(self.name, False)
+
+    def strays(self) -> list[str]:
+        """What the kernel counted, or the supervisor refused, when there was no limit."""
+        return super().strays() if self._group is not None else self.out_of_window(self.name)
 
     def bite(self) -> list[str]:
         """Refusals, as the kernel counted them or the supervisor gave them."""
@@ -160,6 +168,13 @@ class Cpu(InGroup[ProcessCpu]):
         if self._group is None:
             self._stops += self.ground.sandbox.throttle(None)
 
+    def strays(self) -> list[str]:
+        """Periods after the limit was gone in which somebody had to wait; or stops, of which the agent knows."""
+        if self._group is not None:
+            return super().strays()
+        stops = self.ground.sandbox.throttle(None) if self.undone_at is not None else 0
+        return [f"the target's processes were stopped {stops} times after it was undone"] if stops else []
+
     def bite(self) -> list[str]:
         """Periods in which the job had used up its share and wanted more, or stops of a job that wanted to run."""
         if self._group is not None:
@@ -195,10 +210,18 @@ class Fds(Born[ProcessFds]):
         """It ended with the job; stop looking."""
         self.ground.sandbox.arm(self.name, False)
 
+    def limited(self, born: Mapping[str, Any]) -> bool:
+        """By its limit on open files."""
+        return limit_in(born, "Max open files") == str(self.spec.limit)
+
+    def strays(self) -> list[str]:
+        """Callers that ran out of descriptors at another time, and jobs that were born to."""
+        return [*self.out_of_window(self.name), *super().strays()]
+
     def bite(self) -> list[str]:
         """Calls that asked for one more, and could not be given it."""
         found = self.syscalls(self.name)
-        limit = self.limit_of("Max open files")
+        limit = limit_in(self.born, "Max open files")
         if not found or not limit or int(limit) > self.spec.limit:
             return []
         first = found[0]
@@ -243,10 +266,14 @@ class MinimalEnv(Born[ProcessMinimalEnv]):
         own: dict[str, str | None] = {"PATH": self.PATH, "SHELL": self.SHELL, "HOME": None, "TERM": None}
         return JobShape(env=own, only_env=True, cwd=self._cwd)
 
+    def limited(self, born: Mapping[str, Any]) -> bool:
+        """No home, and the short PATH."""
+        return "HOME" not in born["names"] and born["env"].get("PATH") == self.PATH
+
     def bite(self) -> list[str]:
         """What ``/proc`` said of the job right after its exec."""
         seen = self.born
-        if not seen or "HOME" in seen["names"] or seen["env"].get("PATH") != self.PATH:
+        if not seen or not self.limited(seen):
             return []
         if seen["cwd"] != self._cwd:
             return []

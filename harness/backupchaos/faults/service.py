@@ -7,8 +7,10 @@ from typing import Any
 
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults import service_answers
+from backupchaos.faults.afterwards import came_back, too_often
 from backupchaos.faults.base import Fault, Means, Server, Spec
 from backupchaos.faults.moments import LAG, job_end
+from backupchaos.faults.on_link import STRIKES
 from backupchaos.model.faults.service import ServiceKill, ServiceRestart
 
 GONE = (
@@ -135,6 +137,26 @@ class _Away(Fault[Spec]):
             how = signal.Signals(-code).name if code < 0 else f"code {code}"
             facts.append(f"the server's process {self._pid} ended by {how}, it was away for {seconds:.2f} s")
         return facts
+
+    def strays(self) -> list[str]:
+        """A server that ended when nobody of ours ended it, refusals in its name while it was there, one stop too many."""
+        facts = too_often(self, len(self._away), "the server was stopped")
+        pid = self.means.server(self.spec.on_link).pid
+        if self.windows and not self._open and pid in self.means.exits:
+            code = self.means.exits[pid][0]
+            facts.append(f"the server, process {pid}, ended with {code} while it was to run")
+        facts += [
+            f"{event['ev']} at {event.t:.3f} s on connection {event['conn']}"
+            for event in self.ground.history.of("link")
+            if event["ev"] in STRIKES and event.get("cause") == self.name
+            if not (self._while_away(event.t - LAG) or self._while_away(event.t) or self._at_work(event.t))
+        ]
+        return facts + ([] if self._open else came_back(self))
+
+    @property
+    def _open(self) -> bool:
+        """It is away by our doing."""
+        return bool(self._away) and self._away[-1][1] is None
 
     def _while_away(self, t: float) -> bool:
         return any(start <= t and (end is None or t <= end) for start, end in self._away)

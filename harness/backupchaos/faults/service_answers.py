@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Spec
 from backupchaos.faults.moments import job_end
 from backupchaos.history import Event
@@ -118,8 +119,9 @@ class Told(Fault[Spec]):
         return f"; {self._totals['again']} were tried again, the first after {self._soonest or 0:.2f} s"
 
     def strays(self) -> list[str]:
-        """Strikes decided while the order did not hold, by the clock of the process that decided them."""
-        return [
+        """Strikes decided while the order did not hold, by the clock of the process that decided them; or an
+        order that it has again."""
+        struck = [
             f"{event['method']} {event['target']} at {event.t:.3f} s"
             for event in self.told("struck")
             if not any(
@@ -127,6 +129,7 @@ class Told(Fault[Spec]):
                 for start, end in self._spans
             )
         ]
+        return struck + came_back(self)
 
 
 class Errors(Told[ServiceErrors]):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken
+from backupchaos.faults.afterwards import born_alike, ordinary_birth
 from backupchaos.faults.base import JobShape
+from backupchaos.faults.limits import limit_in
 from backupchaos.faults.moments import in_company
 from backupchaos.faults.on_volume import NO_SPACE, OnVolume, counted, first
 from backupchaos.faults.storage_mounts import Readonly, Vanishes
@@ -246,6 +249,19 @@ class Quota(OnVolume[DiskQuota]):
     def undo(self) -> None:
         """It ends with the job."""
         self.disarm()
+
+    def prepare(self) -> None:
+        """See how a job is born without the limit."""
+        super().prepare()
+        self._ordinary = ordinary_birth(self.ground)
+
+    def strays(self) -> list[str]:
+        """Calls beyond the limit at another time, and jobs that were born with it."""
+
+        def limited(born: Mapping[str, Any]) -> bool:
+            return limit_in(born, "Max file size") == str(self.spec.size)
+
+        return [*super().strays(), *born_alike(self.ground, limited, self.spec.kind, self._ordinary)]
 
     def bite(self) -> list[str]:
         """Calls beyond the limit, or a job that died of the signal."""

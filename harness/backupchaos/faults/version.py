@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.faults.afterwards import JOB
 from backupchaos.faults.contact import Contact
 from backupchaos.model.faults.repository import VersionDrift
 from backupchaos.targets.base import Workspace
@@ -96,7 +97,7 @@ class OtherVersion(Contact[VersionDrift]):
 
     def workspace(self, work: Workspace) -> Workspace:
         """Remember what the job's own command is made from."""
-        self.seen = work
+        self.seen, self.own = work, self.target.backup(self.work)
         return work
 
     def command(self, command: Command) -> Command:
@@ -127,6 +128,18 @@ class OtherVersion(Contact[VersionDrift]):
         """There is a difference."""
         if not self.difference:
             raise HarnessBroken("the other version's command is the same as the target's own")
+
+    def strays(self) -> list[str]:
+        """Another job that the other program has done, or an adapter that goes on as the other version."""
+        facts = self.out_of_window(f"{self.name}.met")
+        if self.seen is not None and self.windows:
+            now = self.target.backup(self.seen)
+            if now != self.own and now == self.target.drifted(self.seen):
+                facts.append("the target's own command has become the other version's")
+            others = [event for event in self.ground.history.of("job.start") if event["job"] != JOB]
+            words = [event for event in others if self.program and self.program in event["command"].split()]
+            facts += [f"the {event['job']} job was done by {self.program}" for event in words]
+        return facts
 
     def bite(self) -> list[str]:
         """The kernel was asked to execute it, with what is different."""

@@ -7,6 +7,7 @@ import select
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -72,6 +73,7 @@ class DockerSandbox(ContainerMounts):
         super().__init__()
         self.mechanism = mechanism
         self.capabilities = capabilities
+        self.sent: list[tuple[float, int, int]] = []
         self.images: dict[str, str] = {}
         """Role -> image, for members that do not exist yet."""
         self._made = made
@@ -196,7 +198,10 @@ class DockerSandbox(ContainerMounts):
     def signal(self, pid: int, signal: int, *, tree: bool = False) -> bool:
         """Send a signal; see ``Sandbox.signal``."""
         member, inner = self._inner(pid)
-        return member.signal(inner, signal, tree=tree)
+        now, reached = time.monotonic(), member.signal(inner, signal, tree=tree)
+        if reached and signal:
+            self.sent.append((now, pid, int(signal)))
+        return reached
 
     def processes(self) -> list[ProcessInfo]:
         """All live processes of all containers except their agents."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -42,6 +43,7 @@ class LocalSandbox(VolumeClient, LimitClient):
         super().__init__()
         self.mechanism = _WORDS[mechanism]
         self.capabilities: frozenset[str] = frozenset()
+        self.sent: list[tuple[float, int, int]] = []
         self.leftovers: tuple[str, str] | None = None
         """Of a plain sandbox: where its journal is, and its token."""
         self._process = process
@@ -149,7 +151,10 @@ class LocalSandbox(VolumeClient, LimitClient):
 
     def signal(self, pid: int, signal: int, *, tree: bool = False) -> bool:
         """Send a signal to a process; with ``tree`` to all its descendants and its daemons too."""
-        return bool(self._ask("signal", pid=pid, signal=int(signal), tree=tree))
+        now, reached = time.monotonic(), bool(self._ask("signal", pid=pid, signal=int(signal), tree=tree))
+        if reached and signal:
+            self.sent.append((now, pid, int(signal)))
+        return reached
 
     def processes(self) -> list[ProcessInfo]:
         """All live processes except the sandbox's own and zombies."""

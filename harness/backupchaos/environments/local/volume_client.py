@@ -89,7 +89,10 @@ class VolumeClient(ABC):
         self._imaged.add(place)
 
     def disk(self, place: Place) -> dict[str, int]:
-        """By the kernel's count of an image's disk: ``sectors`` written, ``flushes`` asked for; -1 if not known."""
+        """By the kernel's count of an image's disk: ``sectors`` written, ``flushes`` asked for; -1 if not known.
+
+        ``cuts`` is how often its power was cut.
+        """
         return dict(self._ask("disk", place=str(place)))
 
     def contents(self, place: Place) -> dict[str, tuple[int, str]]:

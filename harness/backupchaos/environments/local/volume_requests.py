@@ -24,6 +24,8 @@ class VolumeRequests(ABC):
         self._images: dict[str, int] = {}
         """Place -> its image, as a nameless file; only the agent and the loop device hold it."""
         self._copies: dict[str, int] = {}
+        self._cuts: dict[str, int] = {}
+        """Place -> how often its power was cut."""
 
     @abstractmethod
     def in_child(self, task: Callable[[], Any]) -> Pending:
@@ -122,8 +124,9 @@ class VolumeRequests(ABC):
         self._images[place] = image
 
     def do_disk(self, message: Message, fds: list[int]) -> dict[str, int]:
-        """What reached the disk of an image so far."""
-        return images.statistics(self._volumes[message["place"]])
+        """What reached the disk of an image so far, and how often its power was cut."""
+        place = message["place"]
+        return {**images.statistics(self._volumes[place]), "cuts": self._cuts.get(place, 0)}
 
     def do_contents(self, message: Message, fds: list[int]) -> Pending:
         """What is on a volume: name -> (size, digest)."""
@@ -143,4 +146,5 @@ class VolumeRequests(ABC):
         place = message["place"]
         image, path = self._images[place], self._volumes[place]
         earlier = self._copies[place] if message["forget"] else None
+        self._cuts[place] = self._cuts.get(place, 0) + 1
         return self.in_child(lambda: images.cut(image, path, earlier))
