@@ -239,6 +239,68 @@ def test_other_sandboxes_can_do_it_too(tmp_path: Path, mechanism: str, by: str) 
     assert result.proof
 
 
+# -- who keeps root's overrides all the same ------------------------------------------------------------------
+
+
+def keeps_overrides(made: Bench, role: str) -> None:
+    """Plant it: whoever has this role is started with CAP_DAC_OVERRIDE, whatever was asked for."""
+    spawn = made.world.sandbox.spawn
+
+    def with_overrides(command: Any, **more: Any) -> int:
+        return spawn(command, **{**more, "drop_dac": more["drop_dac"] and more["role"] != role})
+
+    made.world.sandbox.spawn = with_overrides  # type: ignore[method-assign]
+
+
+@pytest.mark.needs("root")
+def test_a_sandbox_whose_jobs_keep_the_override_cannot_deny(tmp_path: Path) -> None:
+    with bench(tmp_path, {"permission.denied": "source"}, job("attempt(open, path)")) as made:
+        made.fault.available()
+        keeps_overrides(made, "target")
+        with pytest.raises(MissingCapability, match="opens a file with mode 000: it keeps CAP_DAC_OVERRIDE"):
+            made.fault.available()
+        state = call_names(made, "/backupchaos/state")
+        assert not [name for name in state if "mode" in name], "nothing of the trial is left"
+
+
+def call_names(made: Bench, root: str) -> list[str]:
+    return [entry[0] for entry in made.world.sandbox.call("list_files", root=root)["entries"]]
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("place", ["source", "repository"])
+def test_a_job_that_keeps_the_override_is_noticed_when_it_is_denied(tmp_path: Path, place: str) -> None:
+    """No file is closed to it, and the calls that the supervisor sees would be taken for refusals."""
+    with bench(tmp_path, {"permission.denied": place}, job("attempt(open, path)")) as made:
+        keeps_overrides(made, "target")
+        with pytest.raises(HarnessBroken, match=r"a job can open .* whose mode is 000: it keeps CAP_DAC"):
+            made.go()
+
+
+@pytest.mark.needs("root")
+def test_a_server_that_keeps_the_override_is_noticed(tmp_path: Path) -> None:
+    fault = {"permission.denied": "repository"}
+    with used(tmp_path, fault, (), repository="sftp", target=Remote(())) as made:
+        made.world.service_shape["drop_dac"] = False
+        with pytest.raises(
+            HarnessBroken, match=r"the server can open .* whose mode is 000: it keeps CAP_DAC"
+        ):
+            made.go()
+
+
+def test_where_there_is_no_shell_it_cannot_be_tried(tmp_path: Path) -> None:
+    with bench(tmp_path, {"permission.denied": "source"}, job("pass")) as made:
+
+        def refuse(*arguments: object, **more: object) -> int:
+            raise UsageProblem("cannot run /bin/sh: no such file")
+
+        made.world.sandbox.spawn = refuse  # type: ignore[method-assign]
+        with pytest.raises(
+            MissingCapability, match="passes over file modes cannot be tried here: cannot run"
+        ):
+            made.fault.available()
+
+
 # -- when things go wrong --------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import re
@@ -13,6 +14,7 @@ from backupchaos.environments.base import Place, SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 from backupchaos.faults.base import SETTLE, Ground, Means
 from backupchaos.faults.files import OnFiles, literal
+from backupchaos.faults.overrides import can_open, need_obedience
 from backupchaos.history import Event
 from backupchaos.model.faults.files import PermissionDenied
 
@@ -73,11 +75,15 @@ class Denied(OnFiles[PermissionDenied]):
     # -- before the job --------------------------------------------------------------------------
 
     def available(self) -> None:
-        """Try to be the user; start a server without overrides; note how the cache looks before any job."""
+        """Try to be the user; start a server without overrides, and see that modes hold for whoever is denied; note
+        how the cache looks before any job.
+        """
         if self.user is not None:
             self._try_user(self.user)
         if self._served:
             self._restart_server()
+        who = "the server" if self._served else "a job"
+        need_obedience(self.ground.sandbox, self.name, self._as_denied, f"{who} without overrides")
         if self.spec.place == "cache" and not self._keeps_cache():
             raise MissingCapability("cache", "the target keeps no cache")
         if self.spec.place in ("cache", "temp"):
@@ -116,11 +122,17 @@ class Denied(OnFiles[PermissionDenied]):
         return f"no permissions on the {self.spec.place} volume and its {len(self._modes) - 1} directories"
 
     def verify(self) -> None:
-        """The file system shows mode 000; of a closed tree its root, which nobody passes."""
-        for path in list(self._modes) if self.spec.place == "source" else [self._volume]:
+        """The file system shows mode 000; of a closed tree its root, which nobody passes. Whoever is denied cannot
+        open it, tried with the rights that all jobs of the run have.
+        """
+        closed = list(self._modes) if self.spec.place == "source" else [self._volume]
+        for path in closed:
             mode = self.ground.sandbox.call("stat", path=path)["mode"]
             if mode & 0o7777:
                 raise HarnessBroken(f"{path} still has mode {mode & 0o7777:o}")
+        if can_open(closed[0], self._as_denied):
+            who = "the server" if self._served else "a job"
+            raise HarnessBroken(f"{who} can open {closed[0]}, whose mode is 000: it keeps CAP_DAC_OVERRIDE")
 
     def undo(self) -> None:
         """Stop watching, and give every mode back, each even if another fails."""
@@ -185,7 +197,9 @@ class Denied(OnFiles[PermissionDenied]):
         """None if it is no longer there."""
         try:
             return int(self.ground.sandbox.call("stat", path=path)["mode"]) & 0o7777
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
             return None
 
     def _words(self) -> list[str]:
@@ -241,6 +255,20 @@ class Denied(OnFiles[PermissionDenied]):
         if self.ground.means is None:
             raise HarnessBroken("there is nobody to start and stop processes")
         return self.ground.means
+
+    def _as_denied(self, command: Command) -> int | None:
+        """Run a command as the server runs, or as the jobs of the run do; before there are any, as they will."""
+        means = self._means()
+        if self._served:
+            rights = {"drop_dac": means.service_shape.get("drop_dac", False)}
+            pid = self.ground.sandbox.spawn(command, role="service", **rights)
+        elif self.windows:
+            done = means.run(command, what="an open of what is denied", role="target", timeout=PATIENCE)
+            return done.returncode
+        else:
+            rights = {"drop_dac": self.drop_dac}
+            pid = self.ground.sandbox.spawn(command, role="target", user=self.user, **rights)
+        return means.wait(pid, PATIENCE)
 
     def _try_user(self, user: int) -> None:
         """Some machines allow no user name space within the sandbox."""
