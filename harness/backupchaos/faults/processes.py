@@ -67,7 +67,8 @@ class Kill(OnJob[ProcessKill]):
 
     KILL to the job goes to its whole process tree, as when a machine takes a service away; any other
     signal goes to the process alone that the harness started, as from ``kill`` or a service manager. A helper is
-    the oldest process that the job itself has started, and nobody else is hit.
+    the oldest process that the job itself has started, and nobody else is hit. With ``who: server`` this makes a
+    ``ServerKill`` instead.
     """
 
     mechanism = "signal by pidfd"
@@ -76,6 +77,14 @@ class Kill(OnJob[ProcessKill]):
         r"\bsignal|killed|broken pipe|\bEOF\b|connection (was )?(lost|closed|reset)|closed|exit(ed)? (status|code)|"
         r"subprocess|child process|helper|\bssh\b|unexpectedly"
     )
+
+    def __new__(cls, name: str, spec: ProcessKill, ground: Ground) -> Kill:
+        """Whose process is hit decides."""
+        if spec.who == "server":
+            from backupchaos.faults.processes_served import ServerKill
+
+            return super().__new__(ServerKill)
+        return super().__new__(cls)
 
     def __init__(self, name: str, spec: ProcessKill, ground: Ground) -> None:
         super().__init__(name, spec, ground)

@@ -165,7 +165,8 @@ def _place(scenario: Scenario, name: str, fault: FaultSpec, written: Written) ->
         part = "link" if fault.needs_link else "server"
         message = f"{fault.kind} needs a {part}, and 'repository: local' has none"
         hint = "Write 'repository: remote', or leave it out."
-        yield clash((*path, fault.kind), "no-link", message, hint, ("repository",))
+        key = fault.kind if getattr(fault, "place", "") == REPOSITORY else "who"
+        yield clash((*path, key), "no-link", message, hint, ("repository",))
     if isinstance(fault, NetworkSlow) and fault.rate <= 0:
         yield clash(
             (*path, "rate"), "zero", "nothing passes at this rate", "Use network.blackhole for silence."

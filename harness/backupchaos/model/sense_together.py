@@ -55,13 +55,20 @@ _HARMLESS = {"repository.wrong_password"}
 
 def family(one: FaultSpec, other: FaultSpec) -> str | None:
     """What both set, in words; None if they have nothing in common."""
-    place = getattr(one, "place", None)
-    if place != getattr(other, "place", None):
+    (kind, place), (other_kind, other_place) = _acts(one), _acts(other)
+    if place != other_place:
         return None
-    kinds_here = {one.kind, other.kind}
+    kinds_here = {kind, other_kind}
     if "disk.vanishes" in kinds_here and kinds_here & _OF_A_VOLUME:
         return "what is to be found of the {place} volume"
     return next((what for what, kinds in FAMILIES.items() if kinds_here <= kinds), None)
+
+
+def _acts(fault: FaultSpec) -> tuple[str, object]:
+    """(kind, place); a signal to the server's process is a restart of the server."""
+    if fault.kind == "process.kill" and fault.on_link:
+        return "service.restart", fault.on_link
+    return fault.kind, getattr(fault, "place", None)
 
 
 def apart(one: FaultSpec, other: FaultSpec) -> bool:
@@ -110,7 +117,7 @@ def together(scenario: Scenario, wrong: Container[str]) -> Iterator[Contradictio
             hint = "Write a scenario for each, or take one of them away."
             yield clash(("faults", name), "together", message, hint, ("faults", other))
         elif (what := family(fault, spec)) and not apart(fault, spec):
-            what = what.format(place=_place(fault))
+            what = what.format(place=_acts(fault)[1])
             message = f"'{name}' and '{other}' ({spec.kind}) both set {what}, and may be in force at once"
             yield clash(("faults", name), "together", message, _hint(fault, spec), ("faults", other))
 

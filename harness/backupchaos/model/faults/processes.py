@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from backupchaos.model.faults.base import FaultSpec
+from backupchaos.model.faults.base import REPOSITORY, FaultSpec
 from backupchaos.model.words import Mistake
 from backupchaos.units import Duration, Percent, Size
 
@@ -32,16 +32,31 @@ AnySignal = Literal[
 
 
 class ProcessKill(_OnJob):
-    """A signal to the backup job, or only to a process that it has started."""
+    """A signal to the backup job, only to a process that it has started, or only to the server's that serves it."""
 
     kind = "process.kill"
     instant = True
     needs_progress = True
     place: Literal["target"] = Field(alias="process.kill", description="Where")
     signal: AnySignal = Field(default="KILL", description="Which signal")
-    who: Literal["job", "helper"] = Field(
-        default="job", description="The job, or only the first process that it has started, such as its ssh"
+    who: Literal["job", "helper", "server"] = Field(
+        default="job",
+        description="The job; only the first process that it has started, such as its ssh; or only the process of "
+        "the repository's server that serves it, which is started again if that was the server itself",
     )
+
+    @property
+    def on_link(self) -> str:
+        """Of these only the server's process stands behind a link."""
+        return REPOSITORY if self.who == "server" else ""
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> ProcessKill:
+        if self.who == "server" and self.signal in {"STOP", "TSTP"}:
+            message = f"a server that stands still after SIG{self.signal} is never continued: no later job could work"
+            hint = "Use network.blackhole with 'for', which ends."
+            raise Mistake(message, code="for-good", hint=hint, key="signal")
+        return self
 
 
 class ProcessPause(_OnJob):
