@@ -126,6 +126,7 @@ def test_a_refusal_outside_of_the_fault_is_a_stray(tmp_path: Path) -> None:
     with bench(tmp_path, {"file.locked": "source"}, python(READ_ALL)) as made:
         result = made.go()
         made.fault.windows = [(0.0, 0.001)]
+        made.fault.went(0.002)
         assert made.fault.bite() == []
         assert "openat of" in made.fault.strays()[0]
         assert result.strays == []

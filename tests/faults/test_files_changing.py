@@ -136,6 +136,7 @@ def test_a_call_held_outside_of_the_fault_is_a_stray(tmp_path: Path) -> None:
     ) as made:
         made.go()
         made.fault.windows = [(0.0, 0.001)]
+        made.fault.went(0.002)
         assert "openat of" in made.fault.strays()[0]
         assert made.fault.bite() == []
 
