@@ -17,6 +17,7 @@ _EPILOG = f"""\
 environment:
   {PREFIX}PASSWORD            the repository's password (required)
   {PREFIX}SFTP_PASSWORD       the password of the SFTP login
+  {PREFIX}SFTP_KEY            the file of a private key for the SFTP login
   {PREFIX}SFTP_HOST_KEY       the server's public key line; only this key is accepted
   {PREFIX}INSECURE_HOST_KEY   1 accepts any host key
   {PREFIX}CATALOG_PASSWORD    the password of the catalog's account
@@ -149,6 +150,7 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settin
         timeout=options.timeout,
         password=password,
         sftp_password=environ.get(f"{PREFIX}SFTP_PASSWORD"),
+        sftp_key=variable(environ, "SFTP_KEY", "") or None,
         sftp_host_key=variable(environ, "SFTP_HOST_KEY", "") or None,
         insecure_host_key=options.insecure_host_key,
         catalog_password=variable(environ, "CATALOG_PASSWORD", ""),

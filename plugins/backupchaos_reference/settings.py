@@ -35,6 +35,8 @@ class Settings:
     timeout: float = 10.0
     password: str = field(default="", repr=False)
     sftp_password: str | None = field(default=None, repr=False)
+    sftp_key: str | None = None
+    """The file of a private key without a passphrase; it is offered before the password."""
     sftp_host_key: str | None = None
     insecure_host_key: bool = False
     catalog_password: str = field(default="", repr=False)

@@ -62,6 +62,7 @@ class SftpLink:
             raise UsageError(f"repository {url} is not sftp://user@host:port/absolute/path")
         self.name = f"sftp://{self._host}:{self._port}"
         self._password = settings.sftp_password
+        self._keys = _keys(settings)
         self._known_hosts = _known_hosts(settings)
         self._timeout = None if misbehaviour.on("hang_on_dead_link") else settings.timeout
         self._connection: asyncssh.SSHClientConnection | None = None
@@ -171,7 +172,7 @@ class SftpLink:
                 username=self._user,
                 password=self._password,
                 known_hosts=self._known_hosts,
-                client_keys=None,
+                client_keys=self._keys,
                 encryption_algs=_CIPHERS,
                 agent_path=None,
                 connect_timeout=self._timeout,
@@ -209,6 +210,18 @@ class SftpLink:
                 self._loop.run_until_complete(leave())
         self.disconnect()
         self._loop.close()
+
+
+def _keys(settings: Settings) -> list[asyncssh.SSHKey] | None:
+    """The key to log in with; None for none, not even those of the user's own."""
+    if settings.sftp_key is None:
+        return None
+    try:
+        return [asyncssh.read_private_key(settings.sftp_key)]
+    except (OSError, asyncssh.KeyImportError) as error:
+        raise UsageError(
+            f"BACKUPCHAOS_REFERENCE_SFTP_KEY={settings.sftp_key} cannot be used: {error}"
+        ) from None
 
 
 def _known_hosts(settings: Settings) -> tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[Any]] | None:

@@ -102,7 +102,9 @@ def remote_environment(location: Location) -> dict[str, str]:
             "HOST": location.host,
             "PORT": str(location.port),
             "USER": location.user,
-            "PASS": obscure(location.password),
+            **(
+                {"PASS": obscure(location.password)} if location.password else {"KEY_FILE": location.key_file}
+            ),
             "SHELL_TYPE": "none",  # what it finds out by itself, and would want to write into its configuration
         }
     elif location.kind == "s3":

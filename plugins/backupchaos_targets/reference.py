@@ -108,7 +108,10 @@ class ReferenceTarget(BaseTarget):
             env[f"{PREFIX}PASSWORD"] = work.password
             secrets = (work.password, location.password)
             if location.kind == "sftp":
-                env[f"{PREFIX}SFTP_PASSWORD"] = location.password
+                if location.password:
+                    env[f"{PREFIX}SFTP_PASSWORD"] = location.password
+                else:
+                    env[f"{PREFIX}SFTP_KEY"] = location.key_file
                 env[f"{PREFIX}SFTP_HOST_KEY"] = location.host_key
             if (catalog := work.services.get("catalog")) is not None:
                 address = f"{catalog.user}@{catalog.host}:{catalog.port}/{catalog.database}"

@@ -177,3 +177,17 @@ def test_gaps_grow_strictly_up_to_the_cap() -> None:
         assert all(later > earlier for earlier, later in itertools.pairwise(gaps))
         assert gaps[0] >= 0.25
         assert gaps[-1] == 8.0
+
+
+@pytest.mark.parametrize("content", [None, "no key at all"])
+def test_a_key_that_cannot_be_used_is_a_usage_error(
+    far: Service, remote: Remote, tmp_path: Path, content: str | None
+) -> None:
+    key = tmp_path / "key"
+    if content is not None:
+        key.write_text(content)
+    before = len(remote.connections)
+    result = replace(far, env=far.env | {PREFIX + "SFTP_KEY": str(key)}).run("snapshots")
+    assert result.code == 2
+    assert f"SFTP_KEY={key} cannot be used" in result.errors[-1]["message"]
+    assert len(remote.connections) == before

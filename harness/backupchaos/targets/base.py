@@ -24,8 +24,8 @@ class Location:
 
     ``path`` is a directory (local, sftp), a bucket with an optional prefix (s3) or a URL path
     (rest, webdav). ``host_key`` is an OpenSSH public key line of the SFTP server. ``key_file`` is a
-    private key that opens the same SFTP account, for clients that take no password; a file
-    ``known_hosts`` beside it names the server under any address. For s3, ``user`` and ``password``
+    private key that opens the same SFTP account, for clients that take no password, and where ``password`` is
+    empty the only way in; a file ``known_hosts`` beside it names the server under any address. For s3, ``user`` and ``password``
     are the access key and the secret.
     """
 
