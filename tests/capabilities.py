@@ -10,6 +10,8 @@ from functools import cache
 
 PROBED = {"namespaces": "namespaces", "seccomp": "syscalls", "volumes": "volumes", "clock": "clock"}
 """Markers that the environment's own probe answers."""
+SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Not always on PATH, and yet servers of the system lie there."""
 
 
 @cache
@@ -36,7 +38,8 @@ def missing(capability: str) -> str:
         return _database(capability)
     if capability == "ipv6":
         return _ipv6()
-    return "" if shutil.which(capability) else f"the program {capability} is not on PATH"
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM))
+    return "" if shutil.which(capability, path=path) else f"the program {capability} is not on PATH"
 
 
 def _probed(name: str) -> str:

@@ -20,9 +20,11 @@ from tests.survivors import wait_until
 from backupchaos.errors import MissingCapability, UsageProblem
 from backupchaos.services import asyncssh_sftp, rclone_serve, registry
 from backupchaos.services.base import Retracting
-from backupchaos.services.registry import service_for, service_names
+from backupchaos.services.registry import kinds_of, servers_for, service_for, service_names
+from backupchaos.services.servers import chosen
 from backupchaos.targets.base import Location, RepositoryType
 from backupchaos.targets.bench import running_service
+from backupchaos_cli import trials
 
 KINDS: tuple[RepositoryType, ...] = ("sftp", "s3", "rest", "webdav")
 
@@ -49,7 +51,7 @@ def test_defaults() -> None:
 def test_unknown_names_and_kinds(third_party: Any) -> None:
     third_party()
     with pytest.raises(
-        UsageProblem, match=r"no service 'rclon'. Did you mean 'rclone'\? Known services: asyncssh, rclone"
+        UsageProblem, match=r"no service 'rclon'. Did you mean 'rclone'\? Known services: asyncssh, minio"
     ):
         service_for("s3", "rclon")
     with pytest.raises(UsageProblem, match="needs no server"):
@@ -60,7 +62,7 @@ def test_unknown_names_and_kinds(third_party: Any) -> None:
 
 def test_third_parties_are_loaded_by_name_only(third_party: Any) -> None:
     third_party(broken="no.such.module:x", mine=f"{__name__}:Mine")
-    assert service_names() == ["asyncssh", "broken", "mine", "rclone"]
+    assert service_names() == ["asyncssh", "broken", "mine", "minio", "openssh", "rclone", "rest-server"]
     assert service_for("rest", "mine").name == "mine"
     with pytest.raises(UsageProblem, match=r"'broken' .* cannot be loaded"):
         service_for("rest", "broken")
@@ -72,6 +74,77 @@ class Mine(rclone_serve.RcloneService):
     def __init__(self, kind: str) -> None:
         super().__init__("rest")
         self.name = "mine"
+
+
+def test_which_kinds_a_server_serves(third_party: Any) -> None:
+    third_party(broken="no.such.module:x", mine=f"{__name__}:Mine")
+    assert kinds_of("rclone") == KINDS
+    assert kinds_of("openssh") == ("sftp",)
+    assert kinds_of("mine") == ("rest",)
+    assert list(servers_for("rest")) == ["rclone", "mine", "rest-server"]
+    assert list(servers_for("sftp")) == ["asyncssh", "openssh", "rclone"]
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ((), {}),
+        (("openssh", "minio"), {"sftp": "openssh", "s3": "minio"}),
+        (("rclone",), dict.fromkeys(KINDS, "rclone")),
+        (("rclone", "openssh"), {"sftp": "openssh", "s3": "rclone", "rest": "rclone", "webdav": "rclone"}),
+    ],
+)
+def test_what_the_names_of_an_option_mean(names: tuple[str, ...], wanted: dict[str, str]) -> None:
+    assert chosen(names, "--x").names == wanted
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ("openssh", "asyncssh"),
+            r"--x: openssh and asyncssh both serve sftp|asyncssh and openssh both serve sftp",
+        ),
+        (("mini",), r"--x: there is no service 'mini'. Did you mean 'minio'\? Known services: "),
+        (("broken",), r"--x: the service 'broken' .* cannot be loaded"),
+        (("mine", "rest-server"), r"--x: .* both serve rest; name one server for each kind"),
+        (("fails",), r"--x: the service 'fails' cannot be made: ZeroDivisionError"),
+        (("useless",), r"--x: the service 'useless' serves no kind of repository"),
+    ],
+)
+def test_names_that_mean_nothing(third_party: Any, names: tuple[str, ...], message: str) -> None:
+    values = {name: f"{__name__}:{name}" for name in ("useless", "fails")}
+    third_party(broken="no.such.module:x", mine=f"{__name__}:Mine", **values)
+    with pytest.raises(UsageProblem, match=message):
+        chosen(names, "--x")
+
+
+def fails(kind: str) -> Any:
+    return 1 / 0
+
+
+def test_doctor_tells_of_each_server_and_of_broken_ones(third_party: Any) -> None:
+    third_party(fails=f"{__name__}:fails", mine=f"{__name__}:Mine")
+    found = {finding.name: (finding.good, finding.detail) for finding in trials.services()}
+    assert found["fails"] == (
+        False,
+        "the service 'fails' cannot be made: ZeroDivisionError: division by zero",
+    )
+    assert found["rest: mine"] == (True, "mine, with --service mine")
+    assert found["sftp: asyncssh"] == (True, "asyncssh, the default")
+    assert {"sftp: openssh", "s3: minio", "rest: rest-server", "webdav: rclone"} <= set(found)
+
+
+def useless(kind: str) -> Any:
+    raise MissingCapability("useless", "never")
+
+
+def test_servers_that_serve_nothing_are_known() -> None:
+    servers = chosen(("rclone", "openssh"), "--x")
+    assert servers.idle({"local"}) == {"openssh": ("sftp",), "rclone": ("s3", "rest", "webdav")}
+    assert servers.idle({"sftp", "s3"}) == {}
+    assert servers.idle({"sftp"}) == {"rclone": ("s3", "rest", "webdav")}
+    assert servers.make("webdav").name == "rclone serve webdav"
 
 
 def test_missing_programs_name_the_pip_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -385,6 +386,22 @@ def test_expired_credentials_end_the_session_and_open_nothing_until_they_are_bac
     assert (cut["ev"], cut["user"]) == ("cut", "backup")
     logins = {(event["method"], event["target"]) for event in refused}
     assert logins == {("login", "publickey" if by == "key" else "password")}
+
+
+def test_it_listens_where_it_is_told_to_and_nowhere_else(served: Served) -> None:
+    async def main() -> None:
+        state = str(served.state)
+        server = await sftpd.serve(
+            str(served.root), state, 0, served.credentials.password, listen="127.0.0.2"
+        )
+        port = server.get_port()
+        socket.create_connection(("127.0.0.2", port), 5).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5)
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(main())
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

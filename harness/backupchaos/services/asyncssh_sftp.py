@@ -9,13 +9,20 @@ from importlib.util import find_spec
 
 from backupchaos.commands import Command
 from backupchaos.errors import MissingCapability
+from backupchaos.services.base import LOOPBACK, PYTHON_IMAGE
 from backupchaos.services.misdeeds import What
 from backupchaos.services.sftp_files import CLIENT_KEY, USER, Credentials
 from backupchaos.targets.base import Location, RepositoryType
 from backupchaos.targets.interpreter import python_command
 
+SERVER = "backupchaos.services.sftpd"
+_IN_IMAGE = {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
 REPOSITORY = "/repository"
 """Where targets keep their repository, below the served directory."""
+
+
+def _arguments(directory: str, state: str, port: int, listen: str) -> tuple[str, ...]:
+    return ("--directory", directory, "--state", state, "--listen", listen, "--port", str(port))
 
 
 class AsyncsshService:
@@ -23,6 +30,7 @@ class AsyncsshService:
 
     kind: RepositoryType = "sftp"
     name = "asyncssh"
+    image = PYTHON_IMAGE
     can: frozenset[What] = frozenset({"errors", "slow", "credentials"})
     """Not ``throttle``: in SFTP nothing can be said that means "come back later"."""
 
@@ -44,8 +52,13 @@ class AsyncsshService:
 
     def command(self, directory: str, state: str, port: int) -> Command:
         """The server program; its password is in a file below ``state``."""
-        arguments = ("--directory", directory, "--state", state, "--port", str(port))
-        return python_command("backupchaos.services.sftpd", arguments, secrets=(self._credentials.password,))
+        arguments = _arguments(directory, state, port, LOOPBACK)
+        return python_command(SERVER, arguments, secrets=(self._credentials.password,))
+
+    def command_in_image(self, directory: str, state: str, port: int, listen: str) -> Command:
+        """The image's own Python finds the package by itself."""
+        argv = ("python3", "-m", SERVER, *_arguments(directory, state, port, listen))
+        return Command(argv, _IN_IMAGE, secrets=(self._credentials.password,))
 
     def obeying(self, command: Command, seed: int) -> Command:
         """The same server with a control descriptor."""
@@ -60,7 +73,7 @@ class AsyncsshService:
         return Location(
             "sftp",
             REPOSITORY,
-            host="127.0.0.1",
+            host=LOOPBACK,
             port=port,
             user=USER,
             password=self._credentials.password,

