@@ -23,6 +23,7 @@ from backupchaos.faults.base import Fault, Ground
 from backupchaos.history import Event, History
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import JobResult
+from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.targets.base import BaseTarget, Profile, Target, Workspace
 
 SMALL = {"files": 12, "size": 256 * 1024, "new": 128 * 1024, "change": 0.5, "names": "portable"}
@@ -139,6 +140,7 @@ def bench(
     deadline: float = 30.0,
     target: Target | None = None,
     history: type[History] = History,
+    servers: Servers = DEFAULT,
     **fields: Any,
 ) -> Iterator[Bench]:
     """A world that is destroyed at the end; ``fault`` is as in YAML, with plain numbers instead of units."""
@@ -156,7 +158,9 @@ def bench(
     )
     target = target or Probe(argv, env)
     record = history(tmp_path / "history.jsonl")
-    options = RunOptions(environment=environment or LocalEnvironment(), results=tmp_path, seed=seed)
+    options = RunOptions(
+        environment=environment or LocalEnvironment(), results=tmp_path, seed=seed, servers=servers
+    )
     world, _ = make_world(scenario, target, options, record)
     made: Bench | None = None
     try:

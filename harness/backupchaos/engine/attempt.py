@@ -126,9 +126,12 @@ class Attempt:
     def _control(self, phases: Phases) -> None:
         """Job 1. That its restore is equal need not be shown twice in a session, for a job of the same rights."""
         world = phases.world
-        kind, rights = world.workspace.location.kind, world.privileges
-        where = f"{kind}/{sorted((name, tier.kind) for name, tier in world.services.items())}/{rights}"
-        key = f"{self.target.name}/{self.version}/{self.scenario.source!r}/{where}/{self.options.seed}"
+        where, rights = self.words["repository"], world.privileges
+        tiers = sorted((name, tier.kind) for name, tier in world.services.items())
+        key = (
+            f"{self.target.name}/{self.version}/{self.scenario.source!r}/{where}/{tiers}/{rights}"
+            f"/{self.options.seed}"
+        )
         phases.control(restore=key not in self.options.control_cache)
         self.options.control_cache[key] = True
 

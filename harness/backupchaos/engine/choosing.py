@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from backupchaos.environments.base import Containing, Environment
-from backupchaos.errors import MissingCapability
+from backupchaos.errors import BackupChaosError, MissingCapability
 from backupchaos.model.scenario import Scenario, ServiceKind
 from backupchaos.services.databases.registry import KINDS
+from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.targets.base import Contained, DatabaseKind, Profile, RepositoryType, Target
 
-REMOTE = ("sftp", "s3", "rest", "webdav")
+REMOTE: tuple[RepositoryType, ...] = ("sftp", "s3", "rest", "webdav")
 
 
 def make_sure_of(target: Target, environment: Environment) -> None:
@@ -33,12 +34,15 @@ def shown(target: Target, environment: Environment) -> Sequence[str]:
     return target.expose()
 
 
-def choose_repository(scenario: Scenario, target: Target) -> RepositoryType:
-    """The kind of repository this scenario gets with this target; raises ``MissingCapability``."""
-    speaks = target.profile.speaks
+def choose_repository(scenario: Scenario, target: Target, servers: Servers = DEFAULT) -> RepositoryType:
+    """The kind of repository this scenario gets with this target; raises ``MissingCapability``.
+
+    Where the scenario leaves it open, a kind whose server the user has named comes first.
+    """
+    speaks = sorted(target.profile.speaks, key=lambda kind: kind not in servers.names)
     wanted = scenario.repository
     if wanted in speaks:
-        return _with_a_fair_server(scenario, [wanted])
+        return _with_a_fair_server(scenario, [wanted], servers)
     if wanted not in {"any", "remote"}:
         # Another protocol over the link tells the same story.
         remote = wanted != "local"
@@ -50,36 +54,41 @@ def choose_repository(scenario: Scenario, target: Target) -> RepositoryType:
     if not candidates:
         raise MissingCapability(
             wanted if wanted not in {"any", "remote"} else "remote repository",
-            f"target {target.name} speaks only {', '.join(speaks)}",
+            f"target {target.name} speaks only {', '.join(target.profile.speaks)}",
         )
-    return _with_a_fair_server(scenario, candidates)
+    return _with_a_fair_server(scenario, candidates, servers)
 
 
-def _with_a_fair_server(scenario: Scenario, candidates: Sequence[RepositoryType]) -> RepositoryType:
+_OTHER_SERVER = {"rest": "use the server rest-server, or "}
+
+
+def _with_a_fair_server(
+    scenario: Scenario, candidates: Sequence[RepositoryType], servers: Servers
+) -> RepositoryType:
     """The first kind whose server does not lose by itself what the tool is asked for later."""
     stranding = [fault.kind for fault in scenario.faults.values() if fault.strands and not fault.tier]
     if not stranding:
         return candidates[0]
-    unfair = {kind: why for kind in candidates if (why := _retracts(kind))}
+    unfair = {kind: why for kind in candidates if (why := _retracts(kind, servers))}
     fair = [kind for kind in candidates if kind not in unfair]
     if not fair:
         raise MissingCapability(
             "fair server",
             f"{stranding[0]} leaves uploads hanging, and the server for {candidates[0]} is no fair judge then: "
             f"{unfair[candidates[0]]}",
-            "use repository: sftp, s3 or webdav, if the target speaks it",
+            _OTHER_SERVER.get(candidates[0], "")
+            + "use repository: sftp, s3 or webdav, if the target speaks it",
         )
     return fair[0]
 
 
-def _retracts(kind: RepositoryType) -> str:
+def _retracts(kind: RepositoryType, servers: Servers) -> str:
     from backupchaos.services.base import Retracting
-    from backupchaos.services.registry import service_for
 
     if kind == "local":
         return ""
     try:
-        service = service_for(kind)
+        service = servers.make(kind)
     except MissingCapability:
         return ""  # which is told where it is started
     return service.retracts if isinstance(service, Retracting) else ""
@@ -111,3 +120,21 @@ def choose_services(scenario: Scenario, target: Target) -> dict[str, DatabaseKin
             )
         chosen[name] = speaks[0] if wanted == "any" else wanted
     return chosen
+
+
+def idle_servers(servers: Servers, runs: Iterable[tuple[Scenario, Target]], option: str) -> list[str]:
+    """A line for each server that was named and that none of these runs would use.
+
+    It would look as if the tool had been tried with it. Runs that cannot be made say so themselves.
+    """
+    used: dict[str, None] = {}
+    for scenario, target in runs if servers.names else ():
+        try:
+            used[choose_repository(scenario, target, servers)] = None
+        except BackupChaosError:
+            continue
+    return [
+        f"{option}={name} would change nothing: it serves {', '.join(kinds)}, and what was selected uses "
+        f"{', '.join(used)}. Choose scenarios, or a target, with such a repository"
+        for name, kinds in (servers.idle(used).items() if used else ())
+    ]

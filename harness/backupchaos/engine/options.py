@@ -10,6 +10,7 @@ from typing import Literal
 
 from backupchaos.environments.base import Environment
 from backupchaos.history import Event
+from backupchaos.services.servers import DEFAULT, Servers
 
 Keep = Literal["never", "failed", "always"]
 LinkServer = Literal["auto", "embedded", "toxiproxy", "container"]
@@ -43,3 +44,5 @@ class RunOptions:
     control_cache: dict[str, bool] = field(default_factory=dict)
     allow: frozenset[str] = frozenset()
     """What the user repeated of the scenario's ``allow``; without it the run is refused."""
+    servers: Servers = DEFAULT
+    """Which servers the user wants for repositories that are reached over a network."""

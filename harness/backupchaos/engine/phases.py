@@ -155,7 +155,7 @@ class Phases:
         for fault in self.faults.values():
             fault.prepare()
             self.world.history.append(
-                "cause", name=fault.name, pattern=fault.cause_pattern(), paths=list(fault.paths())
+                "cause", name=fault.name, pattern=self._cause(fault), paths=list(fault.paths())
             )
         server = ServerSide(self.world)
         states = OwnStates(self.world, self.target)
@@ -178,6 +178,14 @@ class Phases:
             files=[],
         )
         return job
+
+    def _cause(self, fault: Fault[Any]) -> str:
+        """What names the cause; if the server met it, that may be all that the server has told."""
+        pattern = fault.cause_pattern()
+        if self.world.link is None or getattr(fault.spec, "place", "") != "repository":
+            return pattern
+        told = self.world.service_terse.get(fault.spec.kind)
+        return f"{pattern}|{told}" if pattern and told else pattern
 
     def _job(self, name: str, faults: Mapping[str, Fault[Any]] | None = None) -> JobRun:
         return JobRun(
@@ -350,6 +358,7 @@ class Phases:
             names = [entry[0] for entry in listing["entries"]]
             if place is Place.REPOSITORY:
                 known = self.oracle.names()
+                names = [known_as for n in names if (known_as := self.world.client_name(n)) is not None]
                 names = [n for n in names if TEMPORARY.search(n) and n.rsplit("/", 1)[-1] not in known]
             found[str(place)] = set(names)
         return found

@@ -23,6 +23,7 @@ from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.scenario import STDLIB, Scenario
 from backupchaos.services.base import Imaged, Service
 from backupchaos.services.databases.registry import database_for
+from backupchaos.services.health import serves
 from backupchaos.targets.base import Location, Target, Workspace
 from backupchaos.trees import PORTABLE_FEATURES
 
@@ -103,26 +104,32 @@ def start_repository(
     world: World, scenario: Scenario, target: Target, options: RunOptions
 ) -> tuple[Location, Mapping[str, str]]:
     """A directory, or a service behind a link; returns where it is, and words for the report."""
-    kind = choose_repository(scenario, target)
+    kind = choose_repository(scenario, target, options.servers)
+    for name, kinds in options.servers.idle({kind}).items():
+        text = f"the server {name} ({', '.join(kinds)}) had no part in this run: its repository is {kind}"
+        world.history.append("note", text=text)
     directory = world.path(Place.REPOSITORY)
     if kind == "local":
         # Made here, so that a plain copy script needs no init of its own; tools with one accept it empty.
         world.sandbox.call("make_directory", path=f"{directory}/repo")
         return Location("local", f"{directory}/repo"), {"repository": "local directory"}
     from backupchaos.engine.controlled import Controlled
-    from backupchaos.services.base import Forgetful
-    from backupchaos.services.registry import service_for
+    from backupchaos.services.base import Forgetful, Furnished, Storing, Terse
 
-    service: Service = service_for(kind)
-    service.available()
+    service = options.servers.make(kind)
     state = world.path(Place.STATE)
     for path, content, mode in service.files(state):
         world.sandbox.call("write_file", path=path, base64=b64encode(content).decode(), mode=mode)
     port = world.sandbox.call("free_port")
     world.service_forgets = service.forgets if isinstance(service, Forgetful) else ""
+    world.service_terse = service.terse if isinstance(service, Terse) else {}
+    if isinstance(service, Storing):
+        world.client_name = service.client_name
     controlled = Controlled(world, scenario, service, options.seed)
 
     def start() -> int:
+        for folder in service.folders(directory) if isinstance(service, Furnished) else ():
+            world.sandbox.call("make_directory", path=folder)
         world.service_pid = controlled.start(_serve(world, service, directory, state, port))
         _wait_for(world, service, port)
         return world.service_pid
@@ -208,7 +215,6 @@ def _link_server(scenario: Scenario, options: RunOptions) -> LinkServer:
 
 def _wait_for(world: World, service: Service, port: int) -> None:
     """Connect until the service answers; its own words if it dies instead."""
-    greeting = service.greeting()
 
     def up() -> bool:
         if world.service_pid in world.exits:
@@ -221,10 +227,7 @@ def _wait_for(world: World, service: Service, port: int) -> None:
             return False
         try:
             with world.sandbox.connect(port) as connection:
-                if greeting is None:
-                    return True
-                connection.settimeout(5)
-                return connection.recv(len(greeting)) == greeting
+                return serves(service, connection)
         except OSError:
             return False
 
@@ -248,7 +251,7 @@ def make_world(
     if isinstance(sandbox, InContainers):
         sandbox.use_image_for("target", image_of(target))
     world = World(sandbox, history)
-    world.profile = target.profile_for(choose_repository(scenario, target))
+    world.profile = target.profile_for(choose_repository(scenario, target, options.servers))
     try:
         guard.check_hosts(scenario, sandbox)
         if writable:

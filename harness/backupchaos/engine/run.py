@@ -85,7 +85,7 @@ def run_scenario(scenario: Scenario, target: Target, options: RunOptions) -> Run
     guard.check(scenario, options.allow, "allow")
     check_places(scenario)
     make_sure_of(target, options.environment)
-    profile = target.profile_for(choose_repository(scenario, target))
+    profile = target.profile_for(choose_repository(scenario, target, options.servers))
     scenario, notes = refined(with_needed_services(scenario, profile), profile)
     run_id = _run_id(scenario, target)
     directory = options.results / run_id

@@ -71,6 +71,10 @@ class World:
         """The other services, by the scenario's names for them."""
         self.services: Mapping[str, Tier] = {}
         """Where the target finds them."""
+        self.service_terse: Mapping[str, str] = {}
+        """What the server tells its clients in the place of a cause, by kind of fault (see ``services.base.Terse``)."""
+        self.client_name: Callable[[str], str | None] = lambda stored: stored
+        """The name by which clients know a file of the repository's directory; None for the server's own."""
         self.workspace: Workspace
         self.profile: Profile
         self.privileges: tuple[bool, int | None] = (False, None)

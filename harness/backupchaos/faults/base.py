@@ -58,6 +58,8 @@ class Means(Protocol):
     """More arguments of ``Sandbox.spawn`` for the server, when it is started again."""
     control: ServiceControl | None
     """Who can be told to answer wrongly, a server or a gate in front of it; None where nobody can."""
+    client_name: Callable[[str], str | None]
+    """The name by which clients know a file of the repository's directory; None for the server's own."""
 
     def server(self, place: str) -> Server:
         """The server behind a link: ``repository`` or a service of the scenario; raises ``HarnessBroken``."""

@@ -17,6 +17,8 @@ HOW = {"bit": "bitflip", "zeros": "zero", "swapped": "swap"}
 EMPTY = hashlib.sha256().hexdigest()
 """Of a file without content: a tool may make one itself."""
 ATTEMPTS = 10
+THEIR_OWN = 200
+"""More files than a server keeps for itself."""
 SPARE = 100
 """So many files more are looked at, to find one to exchange with."""
 
@@ -87,15 +89,19 @@ class _Damage(Fault[Spec]):
         return sorted(found, key=lambda path: (path.rsplit("/", 1)[-1] in changed, path in done))
 
     def _pick(self, count: int) -> list[str]:
+        """What clients have stored; what its server keeps for itself beside that is nobody's backup."""
         spec: Any = self.spec
         found: list[str] = self.ground.sandbox.call(
             "pick_files",
             root=self.ground.repository,
             pick=spec.pick,
-            count=count,
+            count=count + THEIR_OWN,
             seed=f"{self.ground.seed}/{self.name}",
         )
-        return found
+        below, means = len(self.ground.repository) + 1, self.ground.means
+        return [path for path in found if means is None or means.client_name(path[below:]) is not None][
+            :count
+        ]
 
     def _job_runs(self) -> bool:
         means, pid = self.ground.means, self.ground.job_pid

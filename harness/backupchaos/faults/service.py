@@ -45,7 +45,7 @@ class _Away(Fault[Spec]):
             raise MissingCapability(
                 "durable server",
                 f"{self.spec.kind}: this server is no fair judge, since {forgets}",
-                "use repository: sftp, webdav or rest",
+                "use repository: sftp, webdav or rest, or the server minio",
             )
 
     @property

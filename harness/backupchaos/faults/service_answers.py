@@ -39,7 +39,9 @@ class Told(Fault[Spec]):
         control = self.ground.means.control if self.ground.means is not None else None
         if control is None:
             raise MissingCapability(
-                "obedient server", f"{self.spec.kind}: the repository's server cannot be told to do wrong"
+                "obedient server",
+                f"{self.spec.kind}: the repository's server cannot be told to do wrong",
+                "use the server asyncssh, or one that speaks HTTP",
             )
         if self.what not in control.can:
             raise MissingCapability(

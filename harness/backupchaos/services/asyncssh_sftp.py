@@ -8,8 +8,9 @@ from dataclasses import replace
 from importlib.util import find_spec
 
 from backupchaos.commands import Command
+from backupchaos.environments.docker.names import PYTHON_IMAGE
 from backupchaos.errors import MissingCapability
-from backupchaos.services.base import LOOPBACK, PYTHON_IMAGE
+from backupchaos.services.base import LOOPBACK
 from backupchaos.services.misdeeds import What
 from backupchaos.services.sftp_files import CLIENT_KEY, USER, Credentials
 from backupchaos.targets.base import Location, RepositoryType

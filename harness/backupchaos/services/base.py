@@ -10,8 +10,6 @@ from backupchaos.services.misdeeds import What
 from backupchaos.targets.base import Location, RepositoryType
 
 LOOPBACK = "127.0.0.1"
-PYTHON_IMAGE = "backupchaos/python:1"
-"""The image with Python, this package and what it depends on; ``docker/build python`` makes it."""
 
 
 class Service(Protocol):
@@ -74,21 +72,6 @@ class Storing(Protocol):
 
     def client_name(self, stored: str) -> str | None:
         """The name by which clients know a file, from its path below the served directory; None for its own ones."""
-
-
-@runtime_checkable
-class Imaged(Protocol):
-    """A service that can also be started in a container; whether it is available on this machine is no matter then."""
-
-    image: str
-    """The image that has the program, pinned; without a registry ``docker/build`` makes one of that name."""
-
-    def command_in_image(self, directory: str, state: str, port: int, listen: str) -> Command:
-        """The same as ``command`` inside the image, as its root, without the image's own entry point.
-
-        The program has its name there, the paths are those of the container. ``listen`` is 0.0.0.0 where
-        clients come from other containers.
-        """
 
 
 @runtime_checkable

@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from backupchaos.model.faults.base import FaultSpec
+from backupchaos.model.faults.service import OnRequests
 from backupchaos.model.scenario import Scenario
+from backupchaos.services.base import Service
+from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.targets.base import Location, RepositoryType, Target, Workspace
 
 
-def lacks(scenario: Scenario, target: Target, kind: RepositoryType) -> Iterator[str]:
+def lacks(
+    scenario: Scenario, target: Target, kind: RepositoryType, servers: Servers = DEFAULT
+) -> Iterator[str]:
     """One line for each thing. Raises what the adapter raises."""
     work = Workspace(
         source="/source",
@@ -28,6 +33,8 @@ def lacks(scenario: Scenario, target: Target, kind: RepositoryType) -> Iterator[
         password="password",  # noqa: S106 - nothing is ever opened with it
     )
     for spec in scenario.faults.values():
+        if kind != "local" and (answer := _server(spec, servers.make(kind))):
+            yield f"{spec.kind}: {answer}"
         for layer, ask in _QUESTIONS.items():
             if spec.kind.startswith(layer) and (answer := ask(spec, target, work)):
                 yield f"{spec.kind}: {answer}"
@@ -68,20 +75,20 @@ def _version(spec: Any, target: Target, work: Workspace) -> str:
     return "" if shutil.which(spec.program) else f"{spec.program} is not there, or may not be executed"
 
 
-def _throttle(spec: Any, target: Target, work: Workspace) -> str:
-    sftp = work.location.kind == "sftp"
-    return "SFTP has no such answer; it takes a target that speaks s3, rest or webdav" if sftp else ""
-
-
-def _durable(spec: Any, target: Target, work: Workspace) -> str:
-    from backupchaos.services.base import Forgetful
-    from backupchaos.services.registry import service_for
+def _server(spec: FaultSpec, service: Service) -> str:
+    """What the repository's server cannot do or bear."""
+    from backupchaos.services.base import Forgetful, Obedient
 
     if spec.tier:  # a database keeps what it has acknowledged
         return ""
-    service = service_for(work.location.kind)
-    forgets = service.forgets if isinstance(service, Forgetful) else ""
-    return f"this server is no fair judge, since {forgets}" if forgets else ""
+    if spec.kind in {"service.kill", "service.restart"}:
+        forgets = service.forgets if isinstance(service, Forgetful) else ""
+        return f"this server is no fair judge, since {forgets}" if forgets else ""
+    if not isinstance(spec, OnRequests) or service.kind != "sftp":
+        return ""  # in front of HTTP servers stands a gate that does it for them
+    if spec.kind == "service.throttle":
+        return "SFTP has no such answer; it takes a target that speaks s3, rest or webdav"
+    return "" if isinstance(service, Obedient) else f"{service.name} cannot be told to do wrong; asyncssh can"
 
 
 _QUESTIONS: dict[str, Callable[[Any, Target, Workspace], str]] = {
@@ -89,8 +96,5 @@ _QUESTIONS: dict[str, Callable[[Any, Target, Workspace], str]] = {
     "process.concurrent": _company,
     "process.stdin_dies": _pipeline,
     "version.drift": _version,
-    "service.throttle": _throttle,
-    "service.kill": _durable,
-    "service.restart": _durable,
 }
 """By the beginning of a fault's kind."""

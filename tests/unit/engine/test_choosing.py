@@ -6,12 +6,21 @@ from typing import Any
 
 import pytest
 
-from backupchaos.engine.choosing import choose_repository, choose_services, with_needed_services
+from backupchaos.engine.choosing import (
+    choose_repository,
+    choose_services,
+    idle_servers,
+    with_needed_services,
+)
 from backupchaos.engine.tiers import check_places
 from backupchaos.errors import MissingCapability, UsageProblem
 from backupchaos.model.scenario import Scenario
 from backupchaos.services import registry
+from backupchaos.services.minio import Minio
+from backupchaos.services.openssh import OpensshService
 from backupchaos.services.rclone_serve import RcloneService
+from backupchaos.services.rest_server import RestServer
+from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.targets.base import BaseTarget, Profile, RepositoryType
 
 STRANDING = {"network.half_open": "repository", "when": {"at": 0.5}}
@@ -26,14 +35,17 @@ class Speaking(BaseTarget):
 
 @pytest.fixture(autouse=True)
 def no_program_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RcloneService, "available", lambda self: None)
+    for service in (RcloneService, RestServer, Minio, OpensshService):
+        monkeypatch.setattr(service, "available", lambda self: None)
 
 
-def chosen(fault: dict[str, Any] | None, repository: str, *kinds: RepositoryType) -> str:
+def chosen(
+    fault: dict[str, Any] | None, repository: str, *kinds: RepositoryType, servers: Servers = DEFAULT
+) -> str:
     fields = {"scenario": "s", "title": "t", "repository": repository}
     faults = {"faults": {"f": fault}} if fault else {}
     scenario = Scenario.model_validate({**fields, **faults}, strict=False)
-    return choose_repository(scenario, Speaking(*kinds))  # type: ignore[arg-type]
+    return choose_repository(scenario, Speaking(*kinds), servers)  # type: ignore[arg-type]
 
 
 def test_the_first_that_fits() -> None:
@@ -126,3 +138,44 @@ def test_a_scenario_made_in_python_hears_of_wrong_places_too() -> None:
         check_places(story(services={"catalog": "redis"}, faults={"f": {"network.down": "catalgo"}}))
     with pytest.raises(UsageProblem, match="'source' means something else already"):
         check_places(story(services={"source": "redis"}))
+
+
+REST_SERVER = Servers({"rest": "rest-server"})
+
+
+@pytest.mark.parametrize("wanted", ["rest", "remote", "any"])
+def test_rest_server_is_fair_where_rclone_is_not(wanted: str) -> None:
+    assert chosen(STRANDING, wanted, "rest", "s3", servers=REST_SERVER) == "rest"
+    if wanted != "rest":
+        assert chosen(STRANDING, wanted, "rest", "s3") == "s3"
+
+
+def test_a_server_that_was_named_is_used_where_the_scenario_leaves_it_open() -> None:
+    minio = Servers({"s3": "minio"})
+    for wanted in ("any", "remote"):
+        assert chosen(None, wanted, "local", "rest", "s3", servers=minio) == "s3"
+    assert chosen(None, "webdav", "local", "rest", "s3", servers=minio) == "s3"
+    for own in ("local", "rest"):
+        assert chosen(None, own, "local", "rest", "s3", servers=minio) == own
+    assert chosen(None, "any", "local", "rest", servers=minio) == "local"
+
+
+def test_a_server_that_no_run_would_use_is_told() -> None:
+    def told(servers: Servers, *repositories: str) -> list[str]:
+        runs = [
+            (
+                Scenario.model_validate({"scenario": "s", "title": "t", "repository": one}),
+                Speaking("local", "sftp"),
+            )
+            for one in repositories
+        ]
+        return idle_servers(servers, runs, "--x")  # type: ignore[arg-type]
+
+    assert told(DEFAULT, "local", "sftp") == []
+    assert told(Servers({"sftp": "openssh"}), "local", "sftp") == []
+    assert told(Servers({"sftp": "openssh"}), "any") == []
+    (line,) = told(Servers({"s3": "minio"}), "local", "sftp")
+    assert line.startswith(
+        "--x=minio would change nothing: it serves s3, and what was selected uses local, sftp. "
+    )
+    assert told(Servers({"s3": "minio"})) == []

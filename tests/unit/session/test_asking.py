@@ -10,6 +10,8 @@ import pytest
 
 from backupchaos.commands import Command
 from backupchaos.model.scenario import Scenario
+from backupchaos.services import minio, openssh, rclone_serve
+from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.session.asking import lacks
 from backupchaos.session.capabilities import Here, gap, needs
 from backupchaos.targets.base import BaseTarget, Profile, RepositoryType, Workspace
@@ -47,11 +49,15 @@ class Rich(Poor):
 
 
 def told(
-    target: Any, fault: dict[str, Any] | None, kind: RepositoryType = "local", **fields: Any
+    target: Any,
+    fault: dict[str, Any] | None,
+    kind: RepositoryType = "local",
+    servers: Servers = DEFAULT,
+    **fields: Any,
 ) -> list[str]:
     faults = {"faults": {"f": fault}} if fault else {}
     scenario = Scenario.model_validate({"scenario": "s", "title": "t", **faults, **fields}, strict=False)
-    return list(lacks(scenario, target, kind))
+    return list(lacks(scenario, target, kind, servers))
 
 
 @pytest.mark.parametrize(
@@ -116,3 +122,29 @@ def test_what_services_a_scenario_needs_and_what_is_missing(monkeypatch: pytest.
     assert gap(story("any"), Rich(), here) == "services: target rich uses no service catalog"  # type: ignore[arg-type]
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     assert "apt install mariadb-server-core" in gap(story("any"), Using(), here)  # type: ignore[arg-type]
+
+
+ERRORS = {"service.errors": "repository", "share": 0.5}
+KILL = {"service.kill": "repository", "when": {"at": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "server", "answer"),
+    [
+        (ERRORS, "sftp", "openssh", "openssh cannot be told to do wrong; asyncssh can"),
+        (ERRORS, "sftp", "rclone", "rclone serve sftp cannot be told to do wrong; asyncssh can"),
+        (ERRORS, "sftp", "asyncssh", ""),
+        (ERRORS, "s3", "minio", ""),
+        ({"service.throttle": "repository"}, "sftp", "openssh", "SFTP has no such answer"),
+        (KILL, "s3", "rclone", "no fair judge, since it keeps the metadata"),
+        (KILL, "s3", "minio", ""),
+    ],
+)
+def test_what_a_server_cannot_do(
+    monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any], kind: RepositoryType, server: str, answer: str
+) -> None:
+    for service in (minio.Minio, openssh.OpensshService, rclone_serve.RcloneService):
+        monkeypatch.setattr(service, "available", lambda self: None)
+    lines = told(Rich(), fault, kind, Servers({kind: server}))
+    assert len(lines) == bool(answer)
+    assert answer in "".join(lines)
