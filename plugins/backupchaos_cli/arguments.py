@@ -77,6 +77,17 @@ def _env(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--service",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the server for its kind of repository, such as openssh (sftp), minio (s3) or rest-server (rest); "
+        "repeatable; 'backupchaos doctor' lists them all (default: asyncssh for sftp, else rclone)",
+    )
+
+
 def _list(command: Make) -> None:
     parser = command(
         "list",
@@ -87,6 +98,7 @@ def _list(command: Make) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.add_argument("--tag", metavar="TAG", help="only scenarios with this tag")
     _target(parser)
+    _service(parser)
 
 
 def _show(command: Make) -> None:
@@ -136,6 +148,7 @@ def _run(command: Make) -> None:
         metavar="KIND",
         help="use this kind of repository: local, sftp, s3, rest, webdav, any or remote",
     )
+    _service(parser)
     parser.add_argument(
         "--link",
         choices=("auto", "embedded", "toxiproxy", "container"),
@@ -199,11 +212,12 @@ def _doctor(command: Make) -> None:
         "doctor",
         "doctor",
         "try everything that scenarios need on this machine, and say what to install",
-        "doctor\ndoctor --target restic\ndoctor --env docker\ndoctor --json",
+        "doctor\ndoctor --target restic --service rest-server\ndoctor --env docker\ndoctor --json",
     )
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     _target(parser)
     _env(parser)
+    _service(parser)
 
 
 def _cleanup(command: Make) -> None:

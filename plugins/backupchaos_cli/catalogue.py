@@ -14,6 +14,7 @@ from backupchaos.environments.base import Environment
 from backupchaos.errors import BackupChaosError, MissingCapability
 from backupchaos.faults.registry import mechanisms
 from backupchaos.model.faults import KINDS
+from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.session.progress import harmless
 from backupchaos.targets.base import Target
 from backupchaos_cli.faultworlds import Worlds, repositories
@@ -37,12 +38,12 @@ class Tried:
         return dataclasses.asdict(self)
 
 
-def every_fault(environment: Environment, target: Target) -> list[Tried]:
-    """All kinds in the order of the vocabulary, each tried in a small world with this target."""
+def every_fault(environment: Environment, target: Target, servers: Servers = DEFAULT) -> list[Tried]:
+    """All kinds in the order of the vocabulary, each tried in a small world with this target and these servers."""
     order = sorted(KINDS, key=lambda kind: (repositories(kind, target), KINDS[kind].layer in LAST))
     found: dict[str, Tried] = {}
     with tempfile.TemporaryDirectory(prefix="backupchaos-doctor-") as folder:
-        worlds = Worlds(environment, target, Path(folder))
+        worlds = Worlds(environment, target, Path(folder), servers)
         try:
             for kind in order:
                 found[kind] = _one(kind, worlds)

@@ -10,6 +10,7 @@ import backupchaos_scenarios
 from backupchaos.engine.choosing import make_sure_of
 from backupchaos.environments.base import Environment
 from backupchaos.errors import BackupChaosError
+from backupchaos.services.servers import Servers, chosen
 from backupchaos.session.capabilities import Here, gap, look
 from backupchaos.session.settings import make_environment
 from backupchaos.targets.base import Target
@@ -26,6 +27,7 @@ _WIDTH = 58
 def main(options: argparse.Namespace) -> int:
     """Findings by group, each kind of fault, and how much of the catalogue can run; 0 if any of it can."""
     target = resolve_target(options.target)
+    servers = chosen(options.service, "--service")
     environment = make_environment(options.env, pull=options.pull, remote_docker=options.allow_remote_docker)
     here = look(environment)
     findings = [
@@ -36,8 +38,8 @@ def main(options: argparse.Namespace) -> int:
         *trials.targets(),
         trials.docker(),
     ]
-    faults = _faults(environment, target, here)
-    gaps = {one.scenario: gap(one, target, here) for one in backupchaos_scenarios.all()}
+    faults = _faults(environment, target, here, servers)
+    gaps = {one.scenario: gap(one, target, here, servers) for one in backupchaos_scenarios.all()}
     able = sum(not why for why in gaps.values())
     if options.json:
         _as_json(target, here, findings, faults, gaps)
@@ -57,14 +59,14 @@ def _sandbox(here: Here) -> Iterator[Finding]:
         yield Finding("sandbox", name, name in here.capabilities, here.lacking.get(name, ""))
 
 
-def _faults(environment: Environment, target: Target, here: Here) -> list[Tried]:
+def _faults(environment: Environment, target: Target, here: Here, servers: Servers) -> list[Tried]:
     """All kinds; where nothing at all can be tried, the reason for each."""
     from backupchaos.model.faults import KINDS
 
     if not here.problem:
         try:
             make_sure_of(target, environment)
-            return every_fault(environment, target)
+            return every_fault(environment, target, servers)
         except BackupChaosError as problem:
             reason = str(problem)
     return [Tried(kind, "", False, here.problem or reason) for kind in KINDS]

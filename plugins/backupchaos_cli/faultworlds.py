@@ -23,6 +23,7 @@ from backupchaos.model.faults import KINDS, AnyFault
 from backupchaos.model.guide import example
 from backupchaos.model.loader import load_scenario_text
 from backupchaos.model.scenario import Scenario
+from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.targets.base import Target
 
 SCENARIO = """\
@@ -52,8 +53,11 @@ def repositories(kind: str, target: Target) -> tuple[str, ...]:
 class Worlds:
     """One world at a time; a new one for another kind of repository, or where a trial has spoilt it."""
 
-    def __init__(self, environment: Environment, target: Target, folder: Path) -> None:
+    def __init__(
+        self, environment: Environment, target: Target, folder: Path, servers: Servers = DEFAULT
+    ) -> None:
         self.target = target
+        self._servers = servers
         self._environment, self._folder = environment, folder
         self._lacking: Mapping[str, str] = environment.probe()
         self._number = 0
@@ -81,7 +85,8 @@ class Worlds:
         kinds = [kind for kind in kinds if names or not kind.startswith(NAMES)]
         history = History(self._folder / f"{self._number}.jsonl")
         try:
-            return Trials(self._environment, self.target, _scenario(repository, kinds), history)
+            scenario = _scenario(repository, kinds)
+            return Trials(self._environment, self.target, scenario, history, self._servers)
         except BaseException:
             history.close()
             raise
@@ -103,10 +108,15 @@ class Trials:
     """A world in which a job has run, so that there is something to break."""
 
     def __init__(
-        self, environment: Environment, target: Target, scenario: Scenario, history: History
+        self,
+        environment: Environment,
+        target: Target,
+        scenario: Scenario,
+        history: History,
+        servers: Servers,
     ) -> None:
         self._scenario, self._target = scenario, target
-        options = RunOptions(environment=environment, results=Path("doctor"), seed=7)
+        options = RunOptions(environment=environment, results=Path("doctor"), seed=7, servers=servers)
         self._history = history
         self._world, _ = make_world(scenario, target, options, history)
         try:

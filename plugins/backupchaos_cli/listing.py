@@ -8,6 +8,7 @@ import json
 import backupchaos_scenarios
 from backupchaos.errors import UsageProblem
 from backupchaos.model.words import choices, shown
+from backupchaos.services.servers import chosen, table
 from backupchaos.session.capabilities import gap, look, needs
 from backupchaos.session.settings import make_environment
 from backupchaos.targets.registry import resolve_target
@@ -17,6 +18,7 @@ from backupchaos_cli.console import columns, dim, say
 def main(options: argparse.Namespace) -> int:
     """Print the catalogue; what cannot run here is dimmed, with the reason."""
     target = resolve_target(options.target)
+    servers = chosen(options.service, "--service")
     scenarios = backupchaos_scenarios.all()
     if options.tag is not None:
         tags = sorted(backupchaos_scenarios.tags())
@@ -26,7 +28,7 @@ def main(options: argparse.Namespace) -> int:
             )
         scenarios = tuple(one for one in scenarios if options.tag in one.tags)
     here = look(make_environment("auto"))
-    gaps = {one.scenario: gap(one, target, here) for one in scenarios}
+    gaps = {one.scenario: gap(one, target, here, servers) for one in scenarios}
     if options.json:
         say(
             json.dumps(
@@ -55,6 +57,9 @@ def main(options: argparse.Namespace) -> int:
         why = gaps[one.scenario]
         say(dim(f"{line}\n    cannot run here: {why}") if why else line)
     count = sum(not why for why in gaps.values())
+    say("\nservers of repositories, the default ones first (another: --service NAME):")
+    for kind, found in table().items():
+        say(f"  {kind}: " + ", ".join(f"{name} (not here: {why})" if why else name for name, why in found))
     say(
         f"\n{count} of {len(scenarios)} can run here with target {target.name} ({here.mechanism}); more: backupchaos doctor"
     )

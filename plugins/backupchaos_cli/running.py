@@ -10,9 +10,11 @@ from pathlib import Path
 
 import backupchaos_scenarios
 from backupchaos.engine import guard
+from backupchaos.engine.choosing import idle_servers
 from backupchaos.engine.options import new_seed
 from backupchaos.errors import UsageProblem
 from backupchaos.results import RunResult, Verdict, load_result
+from backupchaos.services.servers import chosen
 from backupchaos.session.capabilities import gap, look
 from backupchaos.session.console import Console, style_for
 from backupchaos.session.overrides import with_overrides
@@ -23,6 +25,8 @@ from backupchaos.session.settings import Settings
 from backupchaos.targets.base import Target
 from backupchaos.targets.registry import resolve_target
 from backupchaos_cli.console import colour, columns, mark, say
+
+SERVICE = "--service"
 
 
 def main(options: argparse.Namespace) -> int:
@@ -41,12 +45,15 @@ def main(options: argparse.Namespace) -> int:
         allow=guard.check_words(options.allow, "--allow"),
         pull=options.pull,
         remote_docker=options.allow_remote_docker,
+        servers=chosen(options.service, SERVICE),
     )
     _check_words(options.require)
     orders = list(_orders(options, selected, target, seed))
     _check_repository(options.repository, target)
     for order in orders:  # all of them before the first
         guard.check(order.scenario, settings.allow, settings.allow_option)
+    for line in idle_servers(settings.servers, [(one.scenario, one.target) for one in orders], SERVICE):
+        raise UsageProblem(line)
     session = Session(settings)
     if options.dry_run:
         return _plan(session, orders)
@@ -89,6 +96,7 @@ def _orders(
         for turn in range(options.repeat):
             words = ["backupchaos", "run", one.spec, f"--target={options.target}", f"--seed={seed + turn}"]
             words += [f"--repository={options.repository}"] if options.repository else []
+            words += [f"{SERVICE}={name}" for name in options.service]
             words += [f"--allow={entry}" for entry in (scenario.allow.entries() if scenario.allow else ())]
             words += [
                 f"--{name}={value}" for name in ("env", "link") if (value := getattr(options, name)) != "auto"
@@ -101,13 +109,13 @@ def _plan(session: Session, orders: Sequence[Order]) -> int:
     here = look(session.environment())
     rows = []
     for order in orders:
-        why = gap(order.scenario, order.target, here)
+        why = gap(order.scenario, order.target, here, session.settings.servers)
         rows.append(
             (mark(not why), order.scenario.scenario, f"seed {order.seed}", why or order.scenario.title)
         )
     for line in columns(rows):
         say(line)
-    able = sum(not gap(order.scenario, order.target, here) for order in orders)
+    able = sum(able == mark(True) for able, *_ in rows)
     say(f"{able} of {len(orders)} runs can be made here ({here.mechanism}); nothing was run")
     return 0
 

@@ -8,11 +8,15 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from backupchaos.commands import Completed
+from backupchaos.engine.choosing import REMOTE
 from backupchaos.environments.base import Environment, Place
 from backupchaos.errors import BackupChaosError, MissingCapability
+from backupchaos.services.base import Service
+from backupchaos.services.databases.base import Database
 from backupchaos.session.progress import harmless
 from backupchaos.targets.registry import resolve_target, target_names
 
@@ -65,23 +69,31 @@ def links(environment: Environment) -> Iterator[Finding]:
 
 
 def services() -> Iterator[Finding]:
-    """The server for each kind of repository, and the databases that a job may need besides."""
+    """The servers for each kind of repository, and the databases that a job may need besides."""
     from backupchaos.services.databases.registry import KINDS, database_for
-    from backupchaos.services.registry import service_for
+    from backupchaos.services.registry import default_name, kinds_of, servers_for, service_for, service_names
 
-    makers: list[tuple[str, Callable[[Any], Any]]] = [
-        *((kind, service_for) for kind in ("sftp", "s3", "rest", "webdav")),
-        *((kind, database_for) for kind in KINDS),
-    ]
-    for kind, make in makers:
+    for name in service_names():
         try:
-            service = make(kind)
-        except MissingCapability as gap:
-            yield Finding("services", kind, False, gap.reason, gap.hint)
+            kinds_of(name)
         except BackupChaosError as problem:
-            yield Finding("services", kind, False, str(problem))
-        else:
-            yield Finding("services", kind, True, service.name)
+            yield Finding("services", name, False, harmless(problem))
+    for kind in REMOTE:
+        for name in servers_for(kind):
+            words = "the default" if name == default_name(kind) else f"with --service {name}"
+            yield _service(f"{kind}: {name}", partial(service_for, kind, name), words)
+    for database in KINDS:
+        yield _service(f"database: {database}", partial(database_for, database), "")
+
+
+def _service(label: str, make: Callable[[], Service | Database], words: str) -> Finding:
+    try:
+        made = make()
+    except MissingCapability as gap:
+        return Finding("services", label, False, gap.reason, gap.hint)
+    except BackupChaosError as problem:
+        return Finding("services", label, False, str(problem))
+    return Finding("services", label, True, ", ".join(filter(None, (made.name, words))))
 
 
 def targets() -> Iterator[Finding]:

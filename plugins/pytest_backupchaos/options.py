@@ -14,6 +14,7 @@ import pytest
 
 FOLDER = ".backupchaos"
 ALLOW = "--backup-allow"
+SERVICE = "--backup-service"
 _ENVIRONMENTS = ("auto", "local", "docker")
 _KEEP = ("never", "failed", "always")
 _PULL = ("never", "missing")
@@ -36,6 +37,7 @@ class BackupOptions:
     keep: str
     link: str
     require: frozenset[str]
+    services: tuple[str, ...]
     allow: tuple[str, ...]
     pull: str
     remote_docker: bool
@@ -100,6 +102,15 @@ def add_options(parser: pytest.Parser) -> None:
         "require",
         "Fail instead of skipping when this capability is missing; repeatable, 'all' for every one",
         metavar="CAPABILITY",
+        many=True,
+    )
+    _add(
+        parser,
+        group,
+        "service",
+        "The server for its kind of repository, such as openssh (sftp), minio (s3) or rest-server (rest); repeatable "
+        "(default: asyncssh for sftp, else rclone). 'backupchaos doctor' lists them all",
+        metavar="NAME",
         many=True,
     )
     # No ini key: what is destroyed has to be named by whoever starts the run, each time.
@@ -179,6 +190,7 @@ def resolve(config: pytest.Config) -> BackupOptions:
     scenarios, origin = _many(config, "scenario")
     targets, given = _many(config, "target")
     require, _ = _many(config, "require")
+    services, _ = _many(config, "service")
     here = config.invocation_params.dir
     report = config.getoption("backup_report")
     if report is not None:
@@ -201,6 +213,7 @@ def resolve(config: pytest.Config) -> BackupOptions:
         keep=_choice(config, "keep", _KEEP),
         link=_choice(config, "link", _LINKS),
         require=frozenset(require),
+        services=services,
         allow=_typed(config),
         pull=_choice(config, "pull", ("", *_PULL)),
         remote_docker=bool(config.getoption("backup_allow_remote_docker")),

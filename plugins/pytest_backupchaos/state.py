@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from backupchaos.errors import UsageProblem
+from backupchaos.services.servers import DEFAULT, Servers, chosen
 from backupchaos.session.console import Console, style_for
 from backupchaos.session.runner import Session
 from backupchaos.session.selection import Selected, select
 from backupchaos.session.settings import EnvironmentName, KeepWord, LinkWord, PullWord, Settings
-from pytest_backupchaos.options import ALLOW
+from pytest_backupchaos.options import ALLOW, SERVICE
 from pytest_backupchaos.plugin import OPTIONS, STATE, TERMINAL
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class State:
                 allow_option=ALLOW,
                 pull=cast("PullWord | None", self.options.pull or None),
                 remote_docker=self.options.remote_docker,
+                servers=servers(self.options.services),
             )
         )
         self.directories: dict[str, None] = {}
@@ -133,6 +135,16 @@ class State:
 
             self._console = make_console(self.config, self.config.stash.get(TERMINAL, -1), style_for)
         return self._console
+
+
+def servers(names: Iterable[str]) -> Servers:
+    """The values of --backup-service; raises ``pytest.UsageError``."""
+    if not names:
+        return DEFAULT
+    try:
+        return chosen(names, SERVICE)
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 def allowed(words: Iterable[str]) -> frozenset[str]:

@@ -11,6 +11,7 @@ import pytest
 from backupchaos.errors import BackupChaosError
 from backupchaos.results import RunResult, Verdict, load_result
 from backupchaos.session.progress import defused
+from pytest_backupchaos.options import SERVICE
 from pytest_backupchaos.state import State, state_of
 
 FULL_TABLES = 3
@@ -31,11 +32,21 @@ def header(config: pytest.Config) -> list[str]:
     except BackupChaosError as problem:
         place = f"no sandbox here ({problem})"
     lines = [f"backup: {shown}; target {', '.join(state.options.targets)}; {place}; seed {state.seed}"]
+    lines += [f"backup: {line}" for line in _idle_servers(state)]
     if state.options.selecting:
         lines.append(
             "backup: --backup-scenario is given, so only scenarios and tests that use testexecbackupjob run"
         )
     return lines
+
+
+def _idle_servers(state: State) -> list[str]:
+    """A server that was named and that no selected scenario would use; a test may still choose another repository."""
+    from backupchaos.engine.choosing import idle_servers
+
+    targets = [state.target(name) for name in state.options.targets]
+    runs = [(one.scenario, target) for one in state.selected for target in targets]
+    return idle_servers(state.session.settings.servers, runs, SERVICE)
 
 
 def left_out(config: pytest.Config) -> list[str]:

@@ -64,6 +64,13 @@ def test_usage_mistakes_give_4(cli: Cli, words: tuple[str, ...]) -> None:
         (("run", "normal", "--repository=s3"), "target reference speaks only local, sftp"),
         (("run", "normal", "--allow=/etc"), "--allow: '/etc' belongs to the system and is never allowed"),
         (("run", "normal", "--allow=nas"), "--allow: expected HOST:PORT"),
+        (
+            ("run", "normal", "--service=openshh"),
+            "--service: there is no service 'openshh'. Did you mean 'openssh'?",
+        ),
+        (("run", "normal", "--service=minio"), "--service=minio would change nothing: it serves s3"),
+        (("run", "normal", "--service=openssh", "--service=asyncssh"), "both serve sftp"),
+        (("list", "--service=x"), "there is no service 'x'"),
         (("show", "disk_ful"), "Did you mean 'disk_full'?"),
         (("list", "--tag=quik"), "Did you mean 'quick'?"),
         (("report", "nowhere"), "no run found"),
@@ -214,6 +221,25 @@ def test_run_options_reach_the_engine(cli: Cli, fakes: ModuleType) -> None:
     assert (name, target, scenario.repository) == ("normal", "rclone", "local")
     assert (options.keep, options.link_server) == ("always", "embedded")
     assert options.reproduce.startswith("backupchaos run normal --target=rclone --seed=")
+
+
+def test_a_server_reaches_the_engine_and_the_replay(cli: Cli, fakes: ModuleType) -> None:
+    cli("run", "network_loss", "--service=openssh", "--service=minio", "--target=restic")
+    assert not fakes.calls  # no run would use minio
+    cli("run", "network_loss", "--service=openssh")
+    ((_, _, _, options),) = fakes.calls
+    assert options.servers.names == {"sftp": "openssh"}
+    assert "--service=openssh" in options.reproduce
+
+
+def test_list_tells_which_servers_there_are(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    out = cli("list", "--tag=baseline")[1]
+    assert "\n  s3: rclone, minio (not here: there is no minio program here)\n" in out
+    assert "\n  rest: rclone, rest-server (not here: there is no rest-server program here)\n" in out
+    assert "\n  sftp: asyncssh, openssh" in out
 
 
 def test_a_failed_run_is_explained_and_can_be_repeated(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,17 @@ def test_min_run(using: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_every_option_has_help_and_an_ini_key(project: pytest.Pytester) -> None:
     text = project.runpytest("--help").stdout.str()
-    for name in ("scenario", "target", "env", "report", "seed", "keep", "require", "link", "min-run"):
+    for name in (
+        "scenario",
+        "target",
+        "env",
+        "report",
+        "seed",
+        "keep",
+        "require",
+        "service",
+        "link",
+        "min-run",
+    ):
         assert f"--backup-{name}" in text
         assert f"backup_{name.replace('-', '_')} (" in text

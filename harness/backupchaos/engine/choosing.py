@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from backupchaos.environments.base import Containing, Environment
 from backupchaos.errors import BackupChaosError, MissingCapability
 from backupchaos.model.scenario import Scenario, ServiceKind
+from backupchaos.services.base import Imaged
 from backupchaos.services.databases.registry import KINDS
 from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.targets.base import Contained, DatabaseKind, Profile, RepositoryType, Target
@@ -20,6 +21,14 @@ def make_sure_of(target: Target, environment: Environment) -> None:
         environment.need_image(image_of(target))
     else:
         target.available()
+
+
+def make_sure_of_server(kind: RepositoryType, servers: Servers, environment: Environment) -> None:
+    """The server for this kind can be run there, or on this machine; raises ``MissingCapability``."""
+    if not isinstance(environment, Containing):
+        servers.make(kind)
+    elif isinstance(service := servers.make(kind, imaged=True), Imaged):
+        environment.need_image(service.image)
 
 
 def image_of(target: Target) -> str:
@@ -88,7 +97,7 @@ def _retracts(kind: RepositoryType, servers: Servers) -> str:
     if kind == "local":
         return ""
     try:
-        service = servers.make(kind)
+        service = servers.make(kind, imaged=True)
     except MissingCapability:
         return ""  # which is told where it is started
     return service.retracts if isinstance(service, Retracting) else ""

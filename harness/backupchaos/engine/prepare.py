@@ -116,7 +116,7 @@ def start_repository(
     from backupchaos.engine.controlled import Controlled
     from backupchaos.services.base import Forgetful, Furnished, Storing, Terse
 
-    service = options.servers.make(kind)
+    service = options.servers.make(kind, imaged=isinstance(world.sandbox, InContainers))
     state = world.path(Place.STATE)
     for path, content, mode in service.files(state):
         world.sandbox.call("write_file", path=path, base64=b64encode(content).decode(), mode=mode)

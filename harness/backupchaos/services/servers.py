@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from backupchaos.errors import BackupChaosError, MissingCapability, UsageProblem
 from backupchaos.services import registry
-from backupchaos.services.base import Service
+from backupchaos.services.base import Imaged, Service
 from backupchaos.targets.base import RepositoryType
 
 
@@ -17,9 +17,15 @@ class Servers:
 
     names: Mapping[RepositoryType, str] = field(default_factory=dict)
 
-    def make(self, kind: RepositoryType) -> Service:
-        """A fresh service for this kind, as ``registry.service_for``; ``registry.make_service`` asks less of here."""
-        return registry.service_for(kind, self.names.get(kind))
+    def make(self, kind: RepositoryType, *, imaged: bool = False) -> Service:
+        """A fresh service for this kind, which can be run on this machine; raises as ``registry.service_for``.
+
+        With ``imaged`` one that has an image need not: it is only asked what it is like, or started in a container.
+        """
+        name = self.names.get(kind)
+        if imaged and isinstance(service := registry.make_service(kind, name), Imaged):
+            return service
+        return registry.service_for(kind, name)
 
     def idle(self, used: Iterable[str]) -> dict[str, tuple[RepositoryType, ...]]:
         """Those that were named but serve none of these kinds of repository: name -> what they do serve."""

@@ -33,7 +33,7 @@ def lacks(
         password="password",  # noqa: S106 - nothing is ever opened with it
     )
     for spec in scenario.faults.values():
-        if kind != "local" and (answer := _server(spec, servers.make(kind))):
+        if kind != "local" and (answer := _server(spec, servers.make(kind, imaged=True))):
             yield f"{spec.kind}: {answer}"
         for layer, ask in _QUESTIONS.items():
             if spec.kind.startswith(layer) and (answer := ask(spec, target, work)):

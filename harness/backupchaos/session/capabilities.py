@@ -11,6 +11,7 @@ from backupchaos.errors import BackupChaosError, MissingCapability
 if TYPE_CHECKING:
     from backupchaos.environments.base import Environment
     from backupchaos.model.scenario import Scenario
+    from backupchaos.services.servers import Servers
     from backupchaos.targets.base import Target
 
 OF_THE_SANDBOX = (
@@ -60,9 +61,9 @@ class Here:
 
     mechanism: str
     capabilities: frozenset[str]
+    environment: Environment
     problem: str = ""
     lacking: Mapping[str, str] = field(default_factory=dict)
-    environment: Environment | None = None
 
 
 def look(environment: Environment, *, deep: bool = True) -> Here:
@@ -75,13 +76,13 @@ def look(environment: Environment, *, deep: bool = True) -> Here:
     try:
         sandbox = environment.sandbox(dict.fromkeys(Place, 2**20))
     except BackupChaosError as problem:
-        return Here("none", frozenset(), str(problem), environment=environment)
+        return Here("none", frozenset(), environment, str(problem))
     try:
         words, offered = f"{sandbox.name}, {sandbox.mechanism}", sandbox.capabilities
     finally:
         sandbox.close()
     lacking = {name: why for name, why in environment.probe().items() if why} if deep else {}
-    return Here(words, offered - set(lacking), lacking=lacking, environment=environment)
+    return Here(words, offered - set(lacking), environment, lacking=lacking)
 
 
 def needs(scenario: Scenario) -> tuple[str, ...]:
@@ -99,33 +100,32 @@ def needs(scenario: Scenario) -> tuple[str, ...]:
     return tuple(sorted(words))
 
 
-def gap(scenario: Scenario, target: Target, here: Here) -> str:
+def gap(scenario: Scenario, target: Target, here: Here, servers: Servers | None = None) -> str:
     """Why this scenario cannot run here with this target; empty if nothing speaks against it."""
     from backupchaos.engine.choosing import (
         choose_repository,
         choose_services,
         make_sure_of,
+        make_sure_of_server,
         with_needed_services,
     )
     from backupchaos.faults.registry import mechanisms
     from backupchaos.services.databases.registry import database_for
-    from backupchaos.services.registry import service_for
+    from backupchaos.services.servers import DEFAULT
     from backupchaos.session.asking import lacks
 
     if here.problem:
         return here.problem
     try:
-        if here.environment is None:
-            target.available()
-        else:
-            make_sure_of(target, here.environment)
-        kind = choose_repository(scenario, target)
+        make_sure_of(target, here.environment)
+        servers = servers or DEFAULT
+        kind = choose_repository(scenario, target, servers)
         if kind != "local":
-            service_for(kind).available()
+            make_sure_of_server(kind, servers, here.environment)
         scenario = with_needed_services(scenario, target.profile_for(kind))
         for database in choose_services(scenario, target).values():
             database_for(database)
-        if asked := "; ".join(lacks(scenario, target, kind)):
+        if asked := "; ".join(lacks(scenario, target, kind, servers)):
             return asked
     except MissingCapability as missing:
         return str(missing)

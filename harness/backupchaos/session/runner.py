@@ -97,6 +97,7 @@ class Session:
                 progress=progress,
                 control_cache=self._controls,
                 allow=self.settings.allow,
+                servers=self.settings.servers,
             )
             run = engine.run_scenario(order.scenario, order.target, options)
         except MissingCapability as gap:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from backupchaos.errors import UsageProblem
+from backupchaos.services.servers import DEFAULT, Servers
 
 if TYPE_CHECKING:
     from backupchaos.environments.base import Environment
@@ -30,6 +31,7 @@ class Settings:
     capabilities whose absence fails instead of skipping. ``allow`` is what the user repeated of the
     scenarios' ``allow``, by means of ``allow_option``. ``pull`` says what may be done about an image that is not
     here, ``remote_docker`` that a Docker daemon behind a network is meant; else environment variables decide.
+    ``servers`` are those that the user wants for repositories.
     """
 
     runs: Path
@@ -42,6 +44,7 @@ class Settings:
     allow_option: str = "--allow"
     pull: PullWord | None = None
     remote_docker: bool = False
+    servers: Servers = DEFAULT
 
     def requires(self, capability: str) -> bool:
         """The absence of this capability is a failure."""

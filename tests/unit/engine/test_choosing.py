@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,10 +68,20 @@ def test_where_there_is_no_other_there_is_no_run(wanted: str) -> None:
         chosen(STRANDING, wanted, "local", "rest", *(("sftp",) if wanted == "rest" else ()))
 
 
-def test_a_missing_program_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(kind: RepositoryType, prefer: str | None = None) -> Any:
+def test_a_server_is_judged_by_what_it_does_wherever_its_program_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Any) -> Any:
         raise MissingCapability("rclone", "there is none")
 
+    monkeypatch.setattr(RcloneService, "available", missing)
+    assert chosen(None, "remote", "rest") == "rest"
+    assert chosen(STRANDING, "remote", "rest", "s3") == "s3"
+
+
+def test_a_missing_program_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(kind: RepositoryType, prefer: str | None = None) -> Any:
+        raise MissingCapability("mine", "there is none")
+
+    monkeypatch.setattr(registry, "make_service", lambda kind, prefer: SimpleNamespace(kind=kind))
     monkeypatch.setattr(registry, "service_for", missing)
     assert chosen(STRANDING, "remote", "rest") == "rest"
 

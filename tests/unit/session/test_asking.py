@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backupchaos.commands import Command
+from backupchaos.environments.local.environment import LocalEnvironment
 from backupchaos.model.scenario import Scenario
 from backupchaos.services import minio, openssh, rclone_serve
 from backupchaos.services.servers import DEFAULT, Servers
@@ -118,7 +119,7 @@ def test_what_services_a_scenario_needs_and_what_is_missing(monkeypatch: pytest.
 
     assert needs(story("any")) == ("service catalog",)
     assert needs(story("mariadb")) == ("mariadb",)
-    here = Here("local", frozenset())
+    here = Here("local", frozenset(), LocalEnvironment())
     assert gap(story("any"), Rich(), here) == "services: target rich uses no service catalog"  # type: ignore[arg-type]
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     assert "apt install mariadb-server-core" in gap(story("any"), Using(), here)  # type: ignore[arg-type]
