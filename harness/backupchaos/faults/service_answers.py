@@ -19,6 +19,7 @@ from backupchaos.services.control import ServiceControl
 from backupchaos.services.gate_answers import phrase
 from backupchaos.services.misdeeds import What
 
+HTTP_ONLY = "use a target that speaks s3, rest or webdav"
 CLOCKS = 0.001
 """Seconds by which two readings of the same clock may differ through rounding."""
 
@@ -41,13 +42,13 @@ class Told(Fault[Spec]):
             raise MissingCapability(
                 "obedient server",
                 f"{self.spec.kind}: the repository's server cannot be told to do wrong",
-                "use the server asyncssh, or one that speaks HTTP",
+                HTTP_ONLY if self.what == "throttle" else "use the server asyncssh, or one that speaks HTTP",
             )
         if self.what not in control.can:
             raise MissingCapability(
                 "http repository",
                 f"{self.spec.kind}: {control.name} serves SFTP, which has no such answer",
-                "use a target that speaks s3, rest or webdav",
+                HTTP_ONLY,
             )
         self.mechanism = f"answers of the {control.name}"
         self._control = control
