@@ -164,7 +164,8 @@ class Phases:
         job = run.run()
         if run.failures:
             raise HarnessBroken("; ".join(run.failures))
-        self.world.poll_links()  # what a link has counted is told when its fault is undone
+        self.world.poll_links()  # what a link has counted, or the supervisor seen, is told when the fault is undone
+        self.world.poll_sandbox()
         self.oracle.source_moved("M2", self.world.path(Place.SOURCE), "the job")
         states.report("fault")
         self.records.report("fault")

@@ -83,7 +83,7 @@ class World:
         self._outputs: list[OutputPipe] = []
         self._sandbox_listeners: list[Callable[[SandboxEvent], None]] = []
         self._link_listeners: list[Callable[[Any], None]] = []
-        self.loop.add(sandbox.fileno(), self._on_sandbox)
+        self.loop.add(sandbox.fileno(), self.poll_sandbox)
 
     def use_links(self, links: Links) -> None:
         """Listen to the links from now on."""
@@ -100,7 +100,8 @@ class World:
         self._link_listeners.append(callback)
         return lambda: self._link_listeners.remove(callback)
 
-    def _on_sandbox(self) -> None:
+    def poll_sandbox(self) -> None:
+        """Take over what the sandbox has reported."""
         for event in self.sandbox.events():
             if event.kind == "exit":
                 self.exits[event.data["pid"]] = (event.data["returncode"], event.t)
