@@ -105,7 +105,7 @@ class HttpEcho(Echo):
 def echo_service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every service of a test is the echo server, unless it is marked ``real_service``."""
     if "real_service" not in request.fixturenames:
-        monkeypatch.setattr(registry, "service_for", lambda kind, prefer=None: Echo())
+        monkeypatch.setattr(registry, "make_service", lambda kind, prefer=None: Echo())
 
 
 @pytest.fixture

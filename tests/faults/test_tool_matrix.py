@@ -21,7 +21,7 @@ pytestmark = [
 def own_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands behind the link is the server that belongs to the tool of the test."""
     tool = request.getfixturevalue("tool")
-    monkeypatch.setattr(registry, "service_for", lambda kind, prefer=None: tools.server_of(tool, kind))
+    monkeypatch.setattr(registry, "make_service", lambda kind, prefer=None: tools.server_of(tool, kind))
 
 
 @pytest.mark.parametrize(("tool", "kind"), tool_matrix.PAIRS)

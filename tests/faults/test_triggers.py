@@ -86,7 +86,9 @@ def order(result: Tried) -> Iterator[str]:
 CALL = {"name": "write", "place": "repository"}
 STARTS = [({"bytes": 10 * BLOCK}, 10), ({"at": 0.5}, 16), ({"call": {**CALL, "nth": 11}}, 10)]
 ENDS = [({"bytes": 30 * BLOCK}, 30), ({"at": 1.0}, 32), ({"call": {**CALL, "nth": 31}}, 30)]
-NEW: dict[str, Any] = {"source": {"files": 4, "size": 64 * 1024, "new": 32 * BLOCK, "change": 0.0, "names": "portable"}}
+NEW: dict[str, Any] = {
+    "source": {"files": 4, "size": 64 * 1024, "new": 32 * BLOCK, "change": 0.0, "names": "portable"}
+}
 """So that all the job's new data, 100 %, is 32 of its writes."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from backupchaos.commands import Command
 from backupchaos.services.base import Service
-from backupchaos.services.registry import service_for
+from backupchaos.services.registry import make_service
 from backupchaos.targets.base import BaseTarget, Location, Profile, RepositoryType, Target, Workspace
 from backupchaos_targets.borg import BorgTarget
 from backupchaos_targets.programs import need_program, program_path
@@ -205,4 +205,4 @@ def server_of(tool: str, kind: RepositoryType) -> Service:
     """What stands behind the link."""
     if tool == "borg":
         return BorgServer()
-    return RsyncDaemon() if tool == "rsync" else service_for(kind)
+    return RsyncDaemon() if tool == "rsync" else make_service(kind)

@@ -46,7 +46,7 @@ def made_for(
     target.seconds, target.http = matrix.seconds(kind), kind in matrix.HTTP
     service = HttpEcho if target.http else Echo
     with (
-        mock.patch.object(registry, "service_for", lambda kind, prefer=None: service()),
+        mock.patch.object(registry, "make_service", lambda kind, prefer=None: service()),
         bench(folder, fault, (), repository=matrix.repository(kind), target=target, **options) as made,
     ):
         if kind.startswith(("cache.", "repository.")) or fault[kind] in ("cache", "temp"):

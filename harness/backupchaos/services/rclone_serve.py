@@ -65,7 +65,7 @@ def find_rclone() -> str:
 class RcloneService:
     """``rclone serve`` for one protocol, with keys and passwords of this run."""
 
-    image = "rclone/rclone:1.71"
+    image = "rclone/rclone:1.75.2"
 
     def __init__(self, kind: RepositoryType) -> None:
         if kind not in PROTOCOLS:
