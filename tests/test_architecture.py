@@ -65,6 +65,30 @@ def test_reports_know_only_the_result_model() -> None:
     assert not wrong
 
 
+SPEAKS = "harness/backupchaos/links/client.py"
+SERVES = "harness/backupchaos/links/api.py"
+ITS_ERRORS = "harness/backupchaos/links/servererrors.py"
+
+
+def test_one_client_speaks_to_link_servers() -> None:
+    """Time-outs, checks of attributes and quoting are in one place; whoever goes past it has none of them."""
+    importing, asking = set(), set()
+    for package, root in PACKAGES.items():
+        for path, name in of_package(package):
+            if name.partition(".")[0] == "toxiproxy":
+                importing.add(str(path.relative_to(ROOT)))
+        for path in (ROOT / root).rglob("*.py"):
+            texts = (
+                node.value
+                for node in ast.walk(ast.parse(path.read_text("utf-8")))
+                if isinstance(node, ast.Constant)
+            )
+            if any(isinstance(text, str) and text.startswith(("/proxies", "/populate")) for text in texts):
+                asking.add(str(path.relative_to(ROOT)))
+    assert importing == {SPEAKS, ITS_ERRORS}
+    assert asking == {SPEAKS, SERVES}
+
+
 def test_the_trees_need_nothing_but_the_standard_library() -> None:
     """They run in a bare interpreter inside the sandbox."""
     wrong = [
