@@ -30,15 +30,19 @@ SLOW = {"slow": {"disk.slow": "source", "delay": 0.02}}
 
 
 def both(faults: dict[str, Any], **more: Any) -> Scenario:
-    """Not from a file, where two faults of one family are refused."""
+    """Put together unchecked: two faults of one family are refused in a file, and in Python."""
     fields = {
         "scenario": "both",
         "title": "Several faults at once",
         "repository": "local",
         "source": {"files": 40, "size": 2 * 2**20, "new": 2**20},
-        "faults": faults,
     }
-    return Scenario.model_validate({**fields, **more}, strict=False)
+    alone = [
+        Scenario.model_validate({**fields, "faults": {name: faults[name]}}, strict=False) for name in faults
+    ]
+    together = {name: fault for one in alone for name, fault in one.faults.items()}
+    whole = Scenario.model_validate({**fields, **more}, strict=False)
+    return whole.model_copy(update={"faults": together})
 
 
 def undone(run: Run) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from backupchaos.model.allow import Allow
 from backupchaos.model.base import Model
@@ -132,6 +132,16 @@ class Scenario(Model):
     )
     deadline: Duration = Field(default=120.0, description="The job is ended after this time")
     silence: Duration = Field(default=60.0, description="No output and no progress for so long is a hang")
+
+    @model_validator(mode="after")
+    def _none_undoes_another(self, info: ValidationInfo) -> Scenario:
+        """What the loader says of a file, with its line, Python is told too: a wrong undo would blame the job."""
+        if not (info.context or {}).get("from_file"):
+            from backupchaos.model.sense_together import together  # which is about scenarios
+
+            for found in together(self, ()):
+                raise Mistake(f"{found.draft.message}. {found.draft.hint}", code=found.draft.code)
+        return self
 
     @property
     def needs_link(self) -> bool:

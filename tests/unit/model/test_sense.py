@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from pydantic import ValidationError
 
 from backupchaos.model.faults import KINDS
 from backupchaos.model.loader import ScenarioErrors, load_scenario_text
+from backupchaos.model.scenario import Scenario
 from backupchaos.model.sense_together import FAMILIES
 
 HEAD = "scenario: x\ntitle: t\n"
@@ -97,6 +101,18 @@ def test_what_is_not_known_to_be_apart_is_refused(first: str, then: str) -> None
     with pytest.raises(ScenarioErrors) as caught:
         load_scenario_text(f"{HEAD}{under}faults:\n  a: {{{a}}}\n  b: {{{b}}}\n", "x")
     assert [(p.code, p.line) for p in caught.value.problems] == [("together", 6)]
+
+
+def test_two_that_set_the_same_are_refused_in_python_too() -> None:
+    first = {"disk.full": "repository", "when": {"at": 0.1}}
+    then = {"disk.nearly_full": "repository", "when": {"at": 0.5}}
+    fields: dict[str, Any] = {"scenario": "x", "title": "t", "faults": {"first": first, "then": then}}
+    with pytest.raises(
+        ValidationError, match=r"'then' and 'first' \(disk.full\) both set the size of the repos"
+    ):
+        Scenario.model_validate(fields, strict=False)
+    fields["faults"]["then"] = {**then, "disk.nearly_full": "cache"}
+    assert set(Scenario.model_validate(fields, strict=False).faults) == {"first", "then"}
 
 
 def test_every_family_is_of_kinds_that_there_are() -> None:
