@@ -1,7 +1,8 @@
 """How late faults come: timed triggers against their time, byte triggers against their byte.
 
 A job waits while a cheap fault comes and goes; each coming is compared with the time that was asked for. Then a job
-writes while a fault is due at a byte; the bytes that passed before it was in force are compared with that byte.
+writes while a fault is due at a byte; the bytes that passed before it was in force are compared with that byte. The same over
+a link, where many faults come and go at bytes of their own, and the tap is asked for its count at each.
 Once on an idle machine and once beside busy loops on every core. The load is part of the figure: read them as a pair.
 ``python benchmarks/triggers.py [--times N] [--rounds N]``, from the checkout.
 """
@@ -13,12 +14,19 @@ import itertools
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.busy import load
 from tests.faults.bench import bench, python
+from tests.faults.echo import DIAL, Echo
+
+from backupchaos.faults.network import Latency
+from backupchaos.services import registry
 
 EVERY = 0.05
 WRITE = """
@@ -57,13 +65,69 @@ def counted(rounds: int) -> list[int]:
     return beyond
 
 
-def show(title: str, late: list[float], beyond: list[int]) -> None:
-    ordered = sorted(late)
-    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    print(
-        f"{title:6} timed: p50 {statistics.median(late) * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms of {len(late)}"
-    )
-    print(f"{title:6} bytes: beyond the trigger {sorted(beyond)} (a write call is 4096)")
+SEND = DIAL + "sock = dial()\nfor number in range(80): echo(sock, bytes(5000))\n"
+FIRST, STEP = 20_001, 7_003
+"""Of the bytes at which the faults of a link are due: no multiples of what is sent at once."""
+
+
+PASSED: list[int] = []
+
+
+def watch_links() -> None:
+    """Let each latency ask the tap for its count when it comes and when it goes."""
+
+    def watched(word: str, key: str) -> None:
+        whole = getattr(Latency, word)
+
+        def watch(self: Latency) -> object:
+            assert self.ground.link is not None
+            due = getattr(getattr(self.spec, key), "bytes", 0)
+            PASSED.append(self.ground.link.state()["up"] - (due or 0))
+            return whole(self)
+
+        setattr(Latency, word, watch)
+
+    watched("apply", "when")
+    watched("undo", "until")
+    registry.service_for = lambda kind, prefer=None: Echo()
+
+
+def linked(rounds: int) -> list[int]:
+    """Bytes that the link had let pass beyond those at which faults were due to come, or to go."""
+    PASSED.clear()
+    for _ in range(rounds):
+        faults = {
+            f"late{n}" if n else "fault": {
+                "network.latency": "repository",
+                "delay": 0.001,
+                "when": {"bytes": FIRST + n * STEP},
+                "until": {"bytes": FIRST + n * STEP + STEP // 2},
+            }
+            for n in range(40)
+        }
+        options: dict[str, Any] = {"repository": "rest", "faults": faults, "deadline": 60.0}
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            bench(Path(folder), {}, python(SEND), **options) as made,
+        ):
+            made.phases.oracle.scan("M1", made.ground.source)
+            made.phases.change()
+            made.phases.fault()
+    return list(PASSED)
+
+
+def centiles(values: Sequence[float]) -> tuple[float, float]:
+    """(p50, p99)."""
+    ordered = sorted(values)
+    return statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+
+
+def show(title: str, late: list[float], beyond: list[int], passed: list[int]) -> None:
+    p50, p99 = centiles(late)
+    print(f"{title:6} timed: p50 {p50 * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms of {len(late)}")
+    print(f"{title:6} bytes on a disk: beyond the trigger {sorted(beyond)} (a write call is 4096)")
+    p50, p99 = centiles(passed)
+    print(f"{title:6} bytes over a link: p50 {p50:g}, p99 {p99:g} beyond the trigger, of {len(passed)}")
 
 
 def main() -> None:
@@ -71,9 +135,10 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
-    show("idle", timed(chosen.times), counted(chosen.rounds))
-    with load():
-        show("loaded", timed(chosen.times), counted(chosen.rounds))
+    watch_links()
+    for title, around in (("idle", nullcontext()), ("loaded", load())):
+        with around:
+            show(title, timed(chosen.times), counted(chosen.rounds), linked(chosen.rounds))
 
 
 if __name__ == "__main__":

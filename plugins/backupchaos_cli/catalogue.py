@@ -12,6 +12,7 @@ from typing import Any
 
 from backupchaos.environments.base import Environment
 from backupchaos.errors import BackupChaosError, MissingCapability
+from backupchaos.faults.base import Fault
 from backupchaos.faults.registry import mechanisms
 from backupchaos.model.faults import KINDS
 from backupchaos.services.servers import DEFAULT, Servers
@@ -24,14 +25,29 @@ LAST = ("repository", "power")
 
 
 @dataclass(frozen=True)
+class Way:
+    """One mechanism of a kind: whether it was in force here, and what was done or why not.
+
+    ``name`` is empty where there is only one; ``mechanism`` is what it is in this sandbox.
+    """
+
+    name: str
+    mechanism: str
+    usable: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Tried:
-    """One kind of fault: by which mechanism, whether it was in force here, and what was done or why not."""
+    """One kind of fault: by which mechanism a run would have it, whether that was in force here, and what was done or
+    why not. ``ways`` are all its mechanisms, in the order in which a run takes the first that works."""
 
     kind: str
     mechanism: str
     usable: bool
     detail: str = ""
     seconds: float = 0.0
+    ways: tuple[Way, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
@@ -56,11 +72,22 @@ def _one(kind: str, worlds: Worlds) -> Tried:
     made = mechanisms().get(kind)
     if made is None:
         return Tried(kind, "", False, "this version has no mechanism for it")
-    reasons = []
     started = time.monotonic()
+    ways = tuple(_way(kind, worlds, made, name) for name in made.ways or ("",))
+    seconds = round(time.monotonic() - started, 3)
+    chosen = next((way for way in ways if way.usable), None)
+    if chosen is not None:
+        return Tried(kind, chosen.mechanism, True, chosen.detail, seconds, ways)
+    words = "; ".join(dict.fromkeys(way.detail for way in ways))
+    return Tried(kind, getattr(made, "mechanism", ""), False, words, seconds, ways)
+
+
+def _way(kind: str, worlds: Worlds, made: type[Fault[Any]], name: str) -> Way:
+    """Try one, with the repositories that it may need, until it works."""
+    reasons = []
     for repository in repositories(kind, worlds.target):
         try:
-            mechanism, detail = worlds.at(repository, kind).try_fault(kind)
+            mechanism, detail = worlds.at(repository, kind).try_fault(kind, name or None)
         except MissingCapability as gap:
             reasons.append(worlds.why(gap))
         except (BackupChaosError, OSError) as problem:
@@ -70,11 +97,11 @@ def _one(kind: str, worlds: Worlds) -> Tried:
             reasons.append(f"tried, and failed by a defect of ours: {type(problem).__name__}: {problem}")
             worlds.spoil()
         else:
-            return Tried(kind, mechanism, True, harmless(detail), round(time.monotonic() - started, 3))
+            return Way(name, mechanism, True, harmless(detail))
     if not reasons:
         reasons.append(f"target {worlds.target.name} has no repository that is reached over a link")
     words = "; ".join(dict.fromkeys(harmless(reason) for reason in reasons))
-    return Tried(kind, getattr(made, "mechanism", ""), False, words, round(time.monotonic() - started, 3))
+    return Way(name, name or getattr(made, "mechanism", ""), False, words)
 
 
 def by_layer(found: Sequence[Tried]) -> Iterator[tuple[str, list[Tried]]]:

@@ -32,6 +32,7 @@ def main(options: argparse.Namespace) -> int:
     here = look(environment)
     findings = [
         *facts.machine(here),
+        *trials.sandboxes(),
         *_sandbox(here),
         *trials.links(environment),
         *trials.services(),
@@ -93,7 +94,7 @@ def _as_text(
 
 
 def _fault_table(target: Target, faults: Sequence[Tried]) -> None:
-    """A line for each kind: by which mechanism, and if it cannot be had, why."""
+    """A line for each kind: by which mechanism, and if it cannot be had, why; below it those that would follow."""
     say(f"faults, each brought into force and taken away, with target {target.name}:")
     for layer, kinds in by_layer(faults):
         say(f"  {layer}:")
@@ -102,6 +103,9 @@ def _fault_table(target: Target, faults: Sequence[Tried]) -> None:
         )
         for one, row in zip(kinds, rows, strict=True):
             say(f"    {mark(one.usable)} {row}")
+            for way in one.ways if len(one.ways) > 1 else ():
+                shown = way.mechanism if way.usable else f"{way.name}: no: {way.detail}"
+                say(f"        {mark(way.usable)} {shown}")
 
 
 def _short(text: str) -> str:

@@ -129,9 +129,9 @@ class Trials:
             self._world.close()
             raise
 
-    def try_fault(self, kind: str) -> tuple[str, str]:
-        """(mechanism, what was done); raises what the fault raises."""
-        fault = self._make(kind)
+    def try_fault(self, kind: str, way: str | None = None) -> tuple[str, str]:
+        """(mechanism, what was done); raises what the fault raises. ``way`` is the only one that it may take."""
+        fault = self._make(kind, way)
         self._world.privileges = (fault.drop_dac, fault.user)
         try:
             fault.prepare()
@@ -140,9 +140,9 @@ class Trials:
         finally:
             self._end_processes()
 
-    def _make(self, kind: str) -> Fault[Any]:
+    def _make(self, kind: str, way: str | None) -> Fault[Any]:
         name = _name(kind)
-        return make_fault(name, self._scenario.faults[name], self._ground)
+        return make_fault(name, self._scenario.faults[name], self._ground, way=way)
 
     def _in_force(self, fault: Fault[Any]) -> str:
         """Apply, look, undo, look again, in the order in which a run does; the undoing is tried in any case."""

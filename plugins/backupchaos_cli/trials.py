@@ -38,6 +38,25 @@ class Finding:
         return dataclasses.asdict(self)
 
 
+def sandboxes() -> Iterator[Finding]:
+    """Open a sandbox of each local mechanism by itself, in the order in which a run tries them; containers never follow."""
+    from backupchaos.environments.local.environment import MECHANISMS, LocalEnvironment, candidates
+
+    order = candidates("auto")
+    for mechanism in MECHANISMS:
+        if mechanism not in order:
+            yield Finding("sandboxes", mechanism, False, "only as root, with the right to mount")
+            continue
+        try:
+            LocalEnvironment(mechanism).sandbox(dict.fromkeys(Place, 2**20)).close()
+        except BackupChaosError as problem:
+            yield Finding("sandboxes", mechanism, False, harmless(problem))
+        else:
+            yield Finding(
+                "sandboxes", mechanism, True, f"opens; number {order.index(mechanism) + 1} of those tried"
+            )
+
+
 def links(environment: Environment) -> Iterator[Finding]:
     """Start each link server in a sandbox of its own, and make a link with it."""
     from backupchaos.links.links import Links

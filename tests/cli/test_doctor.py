@@ -13,6 +13,7 @@ import pytest
 
 import backupchaos_scenarios
 from backupchaos.environments.local.environment import LocalEnvironment
+from backupchaos.environments.local.sandbox import LocalSandbox
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults import registry
 from backupchaos.faults.base import Fault
@@ -39,7 +40,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]
 def test_it_tries_what_there_is(told: tuple[dict[str, Any], int]) -> None:
     found, code = told
     groups = {one["group"] for one in found["findings"]}
-    assert groups == {"machine", "sandbox", "links", "services", "targets", "docker"}
+    assert groups == {"machine", "sandboxes", "sandbox", "links", "services", "targets", "docker"}
     reference = next(one for one in found["findings"] if one["name"] == "reference")
     assert reference["good"]
     assert code == (0 if any(one["runnable"] for one in found["scenarios"].values()) else 2)
@@ -68,13 +69,31 @@ def test_every_kind_has_a_line_and_those_that_need_no_job_are_usable(
     assert {kind: faults[kind]["usable"] for kind in here} == dict.fromkeys(here, True), faults
 
 
+@pytest.mark.slow
+@pytest.mark.needs("namespaces", "seccomp")
+def test_every_mechanism_of_a_kind_is_told_in_the_order_of_preference(
+    told: tuple[dict[str, Any], int],
+) -> None:
+    faults = {one["kind"]: one for one in told[0]["faults"]}
+    assert all(one["ways"] for one in faults.values())
+    for kind, made in registry.mechanisms().items():
+        assert [way["name"] for way in faults[kind]["ways"]] == list(made.ways or ("",)), kind
+    for one in faults.values():
+        usable = [way for way in one["ways"] if way["usable"]]
+        assert one["usable"] is bool(usable)
+        assert not usable or one["mechanism"] == usable[0]["mechanism"]
+        assert all(way["detail"] for way in one["ways"])
+    order = [one["name"] for one in told[0]["findings"] if one["group"] == "sandboxes"]
+    assert order == ["root", "userns", "plain"]
+
+
 # -- the trials -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, type[Fault[Any]]]]:
-    """Two kinds only; what is put into the dictionary stands for their mechanisms."""
-    kinds = {kind: KINDS[kind] for kind in ("disk.full", "file.locked")}
+    """Three kinds only; what is put into the dictionary stands for their mechanisms."""
+    kinds = {kind: KINDS[kind] for kind in ("disk.full", "file.locked", "process.pids")}
     made = dict(registry.mechanisms())
     for module in ("backupchaos_cli.catalogue", "backupchaos_cli.faultworlds"):
         monkeypatch.setattr(f"{module}.KINDS", kinds)
@@ -156,3 +175,42 @@ def test_in_a_plain_sandbox_the_reason_is_what_plain_lacks(only: dict[str, type[
     found = tried("plain")
     assert not found["disk.full"].usable
     assert "has no size of its own" in found["disk.full"].detail
+
+
+@pytest.mark.needs("namespaces", "seccomp")
+def test_what_would_follow_is_tried_too(
+    only: dict[str, type[Fault[Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without control groups the supervisor does it, and the reason is told."""
+
+    def none(self: Any, controller: str) -> Any:
+        raise MissingCapability(f"cgroup {controller}", "no control groups here")
+
+    monkeypatch.setattr(LocalSandbox, "control_group", none)
+    group, supervisor = tried()["process.pids"].ways
+    assert (group.name, group.usable, group.detail) == ("a control group", False, "no control groups here")
+    assert (supervisor.usable, supervisor.mechanism) == (
+        True,
+        "seccomp user notification on clone, fork and vfork",
+    )
+    assert tried()["process.pids"].mechanism == supervisor.mechanism
+
+
+@pytest.mark.needs("namespaces", "seccomp")
+def test_a_second_mechanism_that_does_not_work_is_told_beside_the_first(
+    only: dict[str, type[Fault[Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rules(self: Any) -> Any:
+        raise (
+            HarnessBroken("no rule can be had")
+            if self.way == "the system call supervisor"
+            else MissingCapability("x", "no group")
+        )
+
+    monkeypatch.setattr(only["process.pids"], "rules", rules)
+    found = tried()["process.pids"]
+    assert [(way.usable, way.detail) for way in found.ways] == [
+        (False, "no group"),
+        (False, "tried, and failed: no rule can be had"),
+    ]
+    assert found.detail == "no group; tried, and failed: no rule can be had"

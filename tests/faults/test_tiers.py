@@ -408,7 +408,8 @@ def test_silence_is_broken_by_what_moves_on_any_link(tmp_path: Path) -> None:
 
 
 def test_a_fault_of_a_link_that_is_not_there_breaks_the_run(tmp_path: Path) -> None:
-    with two(tmp_path, {"network.down": "catalog"}, {"service.kill": "catalog"}, "pass") as made:
+    late = {"network.latency": "catalog", "delay": 0.1}
+    with two(tmp_path, late, {"service.kill": "catalog"}, "pass") as made:
         for fault, words in zip(made.phases.faults.values(), ("there is none to", "no service"), strict=True):
             fault.spec = fault.spec.model_copy(update={"place": "auth"})
             with pytest.raises(HarnessBroken, match=f"{words} auth"):

@@ -170,6 +170,19 @@ def test_two_faults_of_a_link_are_both_exact(tmp_path: Path, sent: Places) -> No
     assert sent == {"apply": [50_001], "undo": [150_001]}
 
 
+def test_places_that_follow_closely_on_a_link_are_all_exact(tmp_path: Path, sent: Places) -> None:
+    """The next place is known to the link before the job goes on from the last one."""
+    due = [10_001 + 1_003 * n for n in range(20)]
+    faults = {
+        f"late{at}" if n else "fault": {**SLOWER, "when": {"bytes": at}, "until": {"bytes": at + 501}}
+        for n, at in enumerate(due)
+    }
+    code = DIAL + "sock = dial()\nsock.sendall(bytes(200_000)); read(sock, 200_000)\n"
+    with bench(tmp_path, {}, python(code), repository="rest", faults=faults) as made:
+        made.go()
+    assert sent == {"apply": due, "undo": [at + 501 for at in due]}
+
+
 # -- words, states, attempts, time -------------------------------------------------------------------------
 
 DISK_FULL = {"disk.full": "repository", "headroom": 0, "when": {"log": "ready"}}

@@ -29,6 +29,7 @@ NOT_THE_REFERENCE_JOBS = {
     "service_throttled",
     "stale_lock",
     "stale_lock_other_host",
+    "unlock_on_full_disk",
 }
 """It keeps no cache, no temporary files and no lock, starts no helpers and speaks no HTTP."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import backupchaos_scenarios as library
 from backupchaos.engine.run import Run
 from backupchaos.errors import MissingCapability
 from backupchaos.results import Verdict
@@ -120,3 +121,26 @@ def test_the_honest_job_is_not_accused(world: str, run_here: Callable[..., Run])
         return
     run = run_here(worlds.WORLDS[world], honest)
     assert run.verdict is Verdict.PASS, explain(run)
+
+
+COMPOSED = {
+    "busy_uplink": ("corrupt_previous_snapshot", "no_collateral"),
+    "disk_full_until_noticed": ("swallow_enospc", "honest"),
+    "nas_readonly_at_second_attempt": ("claim_success_on_failure", "honest"),
+    "radio_drops_whenever_it_runs": ("corrupt_previous_snapshot", "no_collateral"),
+    "router_restarts": ("corrupt_previous_snapshot", "no_collateral"),
+    "server_back_with_new_password": ("claim_success_on_failure", "honest"),
+    "server_dies_renaming": ("never_retry", "outcome"),
+    "slow_disk_and_lossy_link": ("leave_child_process", "clean"),
+    "suspended_again_and_again": ("corrupt_previous_snapshot", "no_collateral"),
+    "vpn_flaps_while_disk_fills": ("claim_success_on_failure", "honest"),
+}
+"""Built-in scenarios of several faults, or of one that comes again -> (misbehaviour, id of a row that must fail)."""
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSED))
+def test_faults_that_come_together_hide_no_lie(name: str, run_here: Callable[..., Run]) -> None:
+    lie, row = COMPOSED[name]
+    run = run_here(library.load(name), ReferenceTarget(misbehave=(lie,), extra_env=worlds.FAST))
+    assert run.verdict is Verdict.FAIL, explain(run)
+    assert row in failing(run), explain(run)

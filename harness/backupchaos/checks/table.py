@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from backupchaos.checks.case import Case
 from backupchaos.checks.rows import row
+from backupchaos.history import Event
 from backupchaos.model.expectations import TRANSITIONS
 from backupchaos.model.patterns import matches
 from backupchaos.model.scenario import Scenario
@@ -17,6 +18,8 @@ from backupchaos.units import format_duration, format_range
 LAW = "as_declared"
 NOTHING = 0.05
 """Seconds below which a gap between retries is no pause."""
+ONE_QUESTION = 0.1
+"""Seconds: a resolver asks for addresses of both sorts at once, and repeats itself."""
 LEVELS = {"info": 0, "warning": 1, "error": 2}
 
 
@@ -196,12 +199,12 @@ def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry
     job = case.job()
     # Only while the job ran: lists and restores come over the same link afterwards.
     ended = job.ended if job is not None else claimed[-1].t
+    during = [event for event in case.of("link") if claimed[0].t - 1.0 <= event.t <= ended]
     knocks = sum(
         int(event.get("count", 1))
-        for event in case.of("link")
+        for event in during
         if event["ev"] in {"open", "refused"} and event.get("link", places[0]) in places
-        if claimed[0].t - 1.0 <= event.t <= ended
-    )
+    ) + _asked_in_vain(during, places)
     whose = f" to the {' or the '.join(places)}" if case.scenario.services else ""
     return row(
         "retries_real",
@@ -211,6 +214,17 @@ def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry
         knocks * 2 >= len(claimed),
         law=LAW,
     )
+
+
+def _asked_in_vain(during: Sequence[Event], places: Sequence[str]) -> int:
+    """Attempts that got no further than to ask for the link's name: several questions at once are one."""
+    asked = sorted(
+        event.t
+        for event in during
+        if event["ev"] == "name" and event.get("cause") and event["type"] in {"A", "AAAA"}
+        if event["name"].partition(".")[0] in places
+    )
+    return sum(1 for before, t in pairwise([float("-inf"), *asked]) if t - before > ONE_QUESTION)
 
 
 def _backoff(case: Case, seen: list[Retry]) -> CheckResult:

@@ -287,9 +287,8 @@ class JobRun:
     def _go_on(self) -> None:
         """What was stopped for a step goes on after it, to where the next one is due."""
         for progress in self._links:
-            progress.let_go()
             if not self._free:
-                progress.arm()
+                progress.go_on()
         self._volume.let_go()
         while self._stopped_calls:
             self._world.sandbox.release(self._stopped_calls.pop(0))
@@ -298,7 +297,7 @@ class JobRun:
         """Nothing may stay stopped by us, nor be stopped any more."""
         self._free = True
         for progress in self._links:
-            progress.let_go(whatever=True)
+            progress.let_go()
         self._volume.over()
 
     # -- faults --------------------------------------------------------------------------------

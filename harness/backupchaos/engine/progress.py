@@ -66,14 +66,22 @@ class LinkProgress:
         self._stopped = True
         return True
 
-    def let_go(self, *, whatever: bool = False) -> None:
-        """What has stopped, and been heard of, goes on; ``whatever`` it is that we have stopped."""
-        if self._armed is None or not (self._stopped or whatever):
+    def go_on(self) -> None:
+        """Stop at the next byte that makes a step due; what has stopped, and been heard of, goes on to there."""
+        stopped, self._stopped = self._stopped, False
+        if stopped:
+            self._armed = None  # it has fired; the next one is set before another byte passes
+        self.arm()
+        if stopped:
+            self._link.release()
+
+    def let_go(self) -> None:
+        """Nothing stays stopped by us, nor will be."""
+        if self._armed is None:
             return
-        self._stopped = False
         self._link.disarm(self._key)
         self._link.release()
-        self._armed = None
+        self._armed, self._stopped = None, False
 
 
 def links_of(world: World, schedule: Schedule, facts: Facts) -> Iterator[LinkProgress]:

@@ -188,6 +188,11 @@ class Fault(ABC, Generic[Spec]):
     cause: ClassVar[str]
     server_tells: ClassVar[bool] = False
     """The proof is what the link's server tells of its own doing, which only the embedded one does."""
+    ways: ClassVar[tuple[str, ...]] = ()
+    """In which ways it can be done, the best first, if there is more than one: ``available`` takes the first that can be
+    had here."""
+    way: str | None = None
+    """The only one of them that may be taken, if somebody wants to know about it."""
     stream: Stream | None = None
     """The fault job stores this instead of the source: what it claims is judged by it."""
     drop_dac: bool = False
@@ -232,6 +237,10 @@ class Fault(ABC, Generic[Spec]):
     def begun(self) -> bool:
         """It was begun, if only to fail, and has not been taken away since."""
         return bool(self.windows) and (self.spec.instant or self.windows[-1][1] is None)
+
+    def may(self, way: str) -> bool:
+        """Whether this one of its ways may be taken."""
+        return self.way in (None, way)
 
     def available(self) -> None:
         """Raise ``MissingCapability`` if this target or sandbox cannot have the fault, with the reason."""

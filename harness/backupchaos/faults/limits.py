@@ -56,6 +56,9 @@ class Born(Fault[Spec]):
             self.born = self.ground.sandbox.birth(self.ground.job_pid)
 
 
+GROUP = "a control group"
+
+
 class InGroup(Born[Spec]):
     """A limit by a control group, if there can be one."""
 
@@ -72,10 +75,17 @@ class InGroup(Born[Spec]):
         self._late = 0
 
     def find_group(self) -> str:
-        """Take the control group of the run; the reason if there can be none."""
+        """Take the control group of the run; the reason if there can be none, or must be none.
+
+        Raises ``MissingCapability`` if nothing else may be taken.
+        """
+        if not self.may(GROUP):
+            return "a control group is not to be taken"
         try:
             self._group = self.ground.sandbox.control_group(self.controller)
         except MissingCapability as missing:
+            if self.way == GROUP:
+                raise
             return str(missing)
         self.mechanism = self._group.mechanism
         return ""

@@ -41,8 +41,11 @@ def mechanisms() -> dict[str, type[Fault[Any]]]:
     return found
 
 
-def make_fault(name: str, spec: FaultSpec, ground: Ground) -> Fault[Any]:
-    """The mechanism for a fault; raises ``MissingCapability`` if the sandbox or the target cannot have it."""
+def make_fault(name: str, spec: FaultSpec, ground: Ground, *, way: str | None = None) -> Fault[Any]:
+    """The mechanism for a fault; raises ``MissingCapability`` if the sandbox or the target cannot have it.
+
+    ``way`` is the only one of its ``ways`` that may be taken; else it chooses.
+    """
     mechanism = mechanisms().get(spec.kind)
     if mechanism is None:
         raise HarnessBroken(f"no mechanism for {spec.kind}")
@@ -54,5 +57,6 @@ def make_fault(name: str, spec: FaultSpec, ground: Ground) -> Fault[Any]:
             "see: backupchaos doctor",
         )
     fault = mechanism(name, spec, ground)
+    fault.way = way
     fault.available()
     return fault

@@ -16,7 +16,7 @@ from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import MissingCapability
 from backupchaos.faults.base import SETTLE, Fault, Ground, JobShape
-from backupchaos.faults.limits import Born, InGroup, is_go, limit_in
+from backupchaos.faults.limits import GROUP, Born, InGroup, is_go, limit_in
 from backupchaos.model.faults.processes import (
     ProcessCpu,
     ProcessFds,
@@ -36,6 +36,7 @@ class Oom(InGroup[ProcessOom]):
     """
 
     controller = "memory"
+    ways = (GROUP, "a limit on the address space")
     cause = r"out of memory|memory|ENOMEM|cannot allocate|bad_alloc|\bkilled\b|oom|map segment|cannot map"
     told = (
         r"out of memory|MemoryError|ENOMEM|cannot allocate memory|bad_alloc|failed to map segment|cannot map"
@@ -93,6 +94,7 @@ class Pids(InGroup[ProcessPids]):
     """
 
     controller = "pids"
+    ways = (GROUP, "the system call supervisor")
     cause = r"fork|EAGAIN|resource temporarily unavailable|thread|cannot start|no more processes|pthread_create|clone"
 
     def available(self) -> None:
@@ -143,6 +145,7 @@ class Cpu(InGroup[ProcessCpu]):
     """
 
     controller = "cpu"
+    ways = (GROUP, "stopping and continuing")
     cause = r"time[d -]?out|deadline|too slow|lost"
 
     def __init__(self, name: str, spec: ProcessCpu, ground: Ground) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from backupchaos.checks import judge
 from backupchaos.checks.table import growing, normalise
+from backupchaos.history import Event
 from backupchaos.results import CheckResult, Verdict
 
 
@@ -122,6 +123,29 @@ def test_connections_after_the_job_are_no_retries_of_it() -> None:
     story = Story()
     story.retries = [("log", 0.5 + n / 10) for n in range(4)] + [("link", 30.0 + n) for n in range(9)]
     assert verdicts(story)["retries_real"] is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "verdict"),
+    [
+        ("repository.backupchaos.test", "names", Verdict.PASS),
+        ("repository.backupchaos.test", "", Verdict.FAIL),
+        ("elsewhere.backupchaos.test", "names", Verdict.FAIL),
+    ],
+)
+def test_who_asks_for_the_name_in_vain_has_tried(name: str, cause: str, verdict: Verdict) -> None:
+    """While names are not resolved no attempt can reach the link; but each asks, for two sorts of address at once."""
+    story = Story()
+    story.retries = [("log", 0.5 + n / 2) for n in range(5)]
+    case = story.case()
+    more: list[Event] = []
+    answer = {"ev": "name", "link": "", "name": name, "answer": "SERVFAIL", "cause": cause}
+    for n in range(6):
+        sort = {"type": "AAAA" if n % 2 else "A"}
+        more.append(Event(900 + n, 0.6 + n // 2 * 0.3, "link", {**answer, **sort}))
+    whole = replace(case, events=[*case.events, *more])
+    (row,) = [row for row in judge.evaluate(whole) if row.id == "retries_real"]
+    assert (row.verdict, row.observed) == (verdict, "4" if verdict is Verdict.PASS else "1")
 
 
 def test_a_failure_without_an_error_record_is_silent() -> None:

@@ -20,6 +20,8 @@ from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 
 DEFAULT_SIZE = 256 * 2**20
 _FORCE = "BACKUPCHAOS_SANDBOX"
+MECHANISMS = ("root", "userns", "plain")
+"""Of a local sandbox, the strongest first: what only root has is not given away by a user namespace."""
 _AGENT = Path(__file__).with_name("agent.py")
 _CAP_SYS_ADMIN = 21
 _NAMESPACES = frozenset({"namespaces", "volumes", "network", "processes", "readonly"})
@@ -44,7 +46,7 @@ class LocalEnvironment:
 
     def __init__(self, mechanism: str | None = None) -> None:
         self._mechanism = mechanism or os.environ.get(_FORCE) or "auto"
-        if self._mechanism not in ("auto", "root", "userns", "plain"):
+        if self._mechanism not in ("auto", *MECHANISMS):
             raise UsageProblem(f"{_FORCE}: expected auto, root, userns or plain, not {self._mechanism!r}")
 
     def probe(self) -> Mapping[str, str]:
@@ -84,7 +86,7 @@ def candidates(wanted: str) -> list[str]:
     """Mechanisms to try, strongest first."""
     if wanted != "auto":
         return [wanted]
-    return (["root"] if _may_mount() else []) + ["userns", "plain"]
+    return [mechanism for mechanism in MECHANISMS if mechanism != "root" or _may_mount()]
 
 
 @cache
