@@ -83,8 +83,8 @@ def _service(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="the server for its kind of repository, such as openssh (sftp), minio (s3) or rest-server (rest); "
-        "repeatable; 'backupchaos doctor' lists them all (default: asyncssh for sftp, else rclone)",
+        help="the server for its kind of repository, such as openssh (sftp), minio (s3) or rest-server (rest), "
+        "or the database that a job gets, such as postgres; repeatable; 'backupchaos doctor' lists them all (default: asyncssh for sftp, else rclone)",
     )
 
 

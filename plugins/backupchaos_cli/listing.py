@@ -57,7 +57,7 @@ def main(options: argparse.Namespace) -> int:
         why = gaps[one.scenario]
         say(dim(f"{line}\n    cannot run here: {why}") if why else line)
     count = sum(not why for why in gaps.values())
-    say("\nservers of repositories, the default ones first (another: --service NAME):")
+    say("\nservers, the default ones first (another: --service NAME):")
     for kind, found in table().items():
         say(f"  {kind}: " + ", ".join(f"{name} (not here: {why})" if why else name for name, why in found))
     say(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import backupchaos_scenarios
 from backupchaos.engine import guard
-from backupchaos.engine.choosing import idle_servers
+from backupchaos.engine.choosing import check_repository, idle_servers
 from backupchaos.engine.options import new_seed
 from backupchaos.errors import UsageProblem
 from backupchaos.results import RunResult, Verdict, load_result
@@ -49,7 +49,7 @@ def main(options: argparse.Namespace) -> int:
     )
     _check_words(options.require)
     orders = list(_orders(options, selected, target, seed))
-    _check_repository(options.repository, target)
+    check_repository(options.repository or "", target, "--repository")
     for order in orders:  # all of them before the first
         guard.check(order.scenario, settings.allow, settings.allow_option)
     for line in idle_servers(settings.servers, [(one.scenario, one.target) for one in orders], SERVICE):
@@ -79,13 +79,6 @@ def _check_words(words: Sequence[str]) -> None:
         near = nearest(word, known)
         if word not in known and near is not None:
             raise UsageProblem(f"--require: there is no capability {word!r}. Did you mean {near!r}?")
-
-
-def _check_repository(wanted: str | None, target: Target) -> None:
-    """A scenario may be told over another protocol than it names; what the user names is meant."""
-    speaks = target.profile.speaks
-    if wanted not in {None, "any", "remote", *speaks}:
-        raise UsageProblem(f"--repository={wanted}: target {target.name} speaks only {', '.join(speaks)}")
 
 
 def _orders(

@@ -19,7 +19,7 @@ from backupchaos.session.selection import NORMAL, Selected, from_file, is_path, 
 from pytest_backupchaos.api import SELECTED, BackupJobFailed, BackupJobInvalid, BackupJobUnverified
 from pytest_backupchaos.choosing import Choice
 from pytest_backupchaos.items import ScenarioItem
-from pytest_backupchaos.options import SERVICE
+from pytest_backupchaos.options import REPOSITORY, SERVICE
 from pytest_backupchaos.state import state_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Job:
         changed = with_overrides(
             selected.scenario,
             self._node.path.parent,
-            repository=repository,
+            repository=repository or self._state.options.repository or None,
             source=source,
             expect=_merged(selected.scenario, expect),
             deadline=deadline,
@@ -156,6 +156,7 @@ class Job:
         if target != "reference" or options.targets != ("reference",):
             words.append(f"--backup-target={target}")
         words.append(f"--backup-seed={self._state.seed if seed is None else seed}")
+        words += [f"{REPOSITORY}={options.repository}"] if options.repository else []
         words += [f"{SERVICE}={name}" for name in options.services]
         allow = selected.scenario.allow
         words += [f"--backup-allow={entry}" for entry in (allow.entries() if allow else ())]

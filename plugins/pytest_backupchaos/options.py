@@ -15,7 +15,9 @@ import pytest
 FOLDER = ".backupchaos"
 ALLOW = "--backup-allow"
 SERVICE = "--backup-service"
+REPOSITORY = "--backup-repository"
 _ENVIRONMENTS = ("auto", "local", "docker")
+_REPOSITORIES = ("local", "sftp", "s3", "rest", "webdav", "any", "remote")
 _KEEP = ("never", "failed", "always")
 _PULL = ("never", "missing")
 REMOTE = "--backup-allow-remote-docker"
@@ -37,6 +39,8 @@ class BackupOptions:
     keep: str
     link: str
     require: frozenset[str]
+    repository: str
+    """The kind that stands in the place of the scenario's own; empty for none."""
     services: tuple[str, ...]
     allow: tuple[str, ...]
     pull: str
@@ -107,9 +111,16 @@ def add_options(parser: pytest.Parser) -> None:
     _add(
         parser,
         group,
+        "repository",
+        "Use this kind of repository, whatever the scenario says: local, sftp, s3, rest, webdav, any or remote",
+        choices=_REPOSITORIES,
+    )
+    _add(
+        parser,
+        group,
         "service",
-        "The server for its kind of repository, such as openssh (sftp), minio (s3) or rest-server (rest); repeatable "
-        "(default: asyncssh for sftp, else rclone). 'backupchaos doctor' lists them all",
+        "The server for its kind of repository, such as openssh (sftp), minio (s3) or rest-server (rest), "
+        "or the database that a job gets, such as postgres; repeatable (default: asyncssh for sftp, else rclone). 'backupchaos doctor' lists them all",
         metavar="NAME",
         many=True,
     )
@@ -213,6 +224,7 @@ def resolve(config: pytest.Config) -> BackupOptions:
         keep=_choice(config, "keep", _KEEP),
         link=_choice(config, "link", _LINKS),
         require=frozenset(require),
+        repository=_choice(config, "repository", _REPOSITORIES, usual=""),
         services=services,
         allow=_typed(config),
         pull=_choice(config, "pull", ("", *_PULL)),
@@ -243,14 +255,14 @@ def _typed(config: pytest.Config) -> tuple[str, ...]:
     return given
 
 
-def _choice(config: pytest.Config, name: str, words: tuple[str, ...]) -> str:
+def _choice(config: pytest.Config, name: str, words: tuple[str, ...], usual: str | None = None) -> str:
     option = config.getoption(f"backup_{name}")
     if option is not None:
         return str(option)
     ini = str(config.getini(f"backup_{name}"))
     if ini and ini not in words:
         raise pytest.UsageError(f"ini key backup_{name}: expected one of {', '.join(words)}, not {ini!r}")
-    return ini or words[0]
+    return ini or (words[0] if usual is None else usual)
 
 
 def _number(config: pytest.Config, name: str) -> int | None:

@@ -58,7 +58,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[TERMINAL] = -1
     if not worker:
         config.pluginmanager.register(_Receiver(config), "backupchaos-receiver")
-    if chosen.scenarios or chosen.targets_given or chosen.require or chosen.services or chosen.allow:
+    if (
+        chosen.scenarios
+        or chosen.targets_given
+        or chosen.require
+        or chosen.services
+        or chosen.repository
+        or chosen.allow
+    ):
         from pytest_backupchaos.state import state_of
 
         state_of(config).validate()

@@ -15,7 +15,7 @@ from backupchaos.session.console import Console, style_for
 from backupchaos.session.runner import Session
 from backupchaos.session.selection import Selected, select
 from backupchaos.session.settings import EnvironmentName, KeepWord, LinkWord, PullWord, Settings
-from pytest_backupchaos.options import ALLOW, SERVICE
+from pytest_backupchaos.options import ALLOW, REPOSITORY, SERVICE
 from pytest_backupchaos.plugin import OPTIONS, STATE, TERMINAL
 
 if TYPE_CHECKING:
@@ -74,11 +74,13 @@ class State:
 
     def validate(self) -> None:
         """Look up everything that was selected; raises ``pytest.UsageError``."""
+        from backupchaos.engine.choosing import check_repository
+
         try:
             selected = self.selected
             if selected or self.options.targets_given:
                 for name in self.options.targets:
-                    self.target(name)
+                    check_repository(self.options.repository, self.target(name), REPOSITORY)
             self._check_allowed(selected)
             check_capabilities(self.options.require)
         except UsageProblem as problem:

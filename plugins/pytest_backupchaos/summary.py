@@ -45,7 +45,9 @@ def _idle_servers(state: State) -> list[str]:
     from backupchaos.engine.choosing import idle_servers
 
     targets = [state.target(name) for name in state.options.targets]
-    runs = [(one.scenario, target) for one in state.selected for target in targets]
+    kind = {"repository": state.options.repository} if state.options.repository else {}
+    scenarios = [one.scenario.model_copy(update=kind) for one in state.selected]
+    runs = [(scenario, target) for scenario in scenarios for target in targets]
     return idle_servers(state.session.settings.servers, runs, SERVICE)
 
 

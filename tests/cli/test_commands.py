@@ -240,6 +240,7 @@ def test_list_tells_which_servers_there_are(
     assert "\n  s3: rclone, minio (not here: there is no minio program here)\n" in out
     assert "\n  rest: rclone, rest-server (not here: there is no rest-server program here)\n" in out
     assert "\n  sftp: asyncssh, openssh" in out
+    assert "\n  database: redis (not here: redis-server is not on PATH), postgres" in out
 
 
 def test_a_failed_run_is_explained_and_can_be_repeated(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,12 @@ def test_what_the_names_of_an_option_mean(names: tuple[str, ...], wanted: dict[s
     assert chosen(names, "--x").names == wanted
 
 
+def test_databases_are_named_beside_the_servers_of_repositories() -> None:
+    servers = chosen(("postgres", "openssh", "redis", "postgres"), "--x")
+    assert servers.names == {"sftp": "openssh"}
+    assert servers.databases == ("postgres", "redis")
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -106,6 +112,7 @@ def test_what_the_names_of_an_option_mean(names: tuple[str, ...], wanted: dict[s
             r"--x: openssh and asyncssh both serve sftp|asyncssh and openssh both serve sftp",
         ),
         (("mini",), r"--x: there is no service 'mini'. Did you mean 'minio'\? Known services: "),
+        (("mariadbd",), r"--x: there is no service 'mariadbd'. Did you mean 'mariadb'\?"),
         (("broken",), r"--x: the service 'broken' .* cannot be loaded"),
         (("mine", "rest-server"), r"--x: .* both serve rest; name one server for each kind"),
         (("fails",), r"--x: the service 'fails' cannot be made: ZeroDivisionError"),

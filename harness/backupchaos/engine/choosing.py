@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from backupchaos.environments.base import Containing, Environment
-from backupchaos.errors import BackupChaosError, MissingCapability
+from backupchaos.errors import BackupChaosError, MissingCapability, UsageProblem
 from backupchaos.model.scenario import Scenario, ServiceKind
 from backupchaos.services.base import Imaged
-from backupchaos.services.databases.registry import KINDS
+from backupchaos.services.databases.base import Database
+from backupchaos.services.databases.registry import KINDS, database_for
 from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.targets.base import Contained, DatabaseKind, Profile, RepositoryType, Target
 
@@ -31,6 +32,19 @@ def make_sure_of_server(kind: RepositoryType, servers: Servers, environment: Env
         environment.need_image(service.image)
 
 
+def make_databases(kinds: Mapping[str, DatabaseKind], environment: Environment) -> dict[str, Database]:
+    """A fresh database for each service; raises ``MissingCapability`` where one cannot be run there."""
+    if kinds and isinstance(environment, Containing):
+        raise no_databases(environment.name)
+    return {name: database_for(kind) for name, kind in kinds.items()}
+
+
+def no_databases(environment: str) -> MissingCapability:
+    """Why a sandbox of containers has none."""
+    text = f"the {environment} sandbox starts no databases of this machine"
+    return MissingCapability("services", text, "choose the environment 'local'")
+
+
 def image_of(target: Target) -> str:
     """The image for a target's container; empty for the one with Python."""
     return target.image if isinstance(target, Contained) else ""
@@ -41,6 +55,16 @@ def shown(target: Target, environment: Environment) -> Sequence[str]:
     if isinstance(environment, Containing) and isinstance(target, Contained):
         return target.carried()
     return target.expose()
+
+
+def check_repository(wanted: str, target: Target, option: str) -> None:
+    """A scenario may be told over another protocol than it names; what the user names is meant.
+
+    Raises ``UsageProblem`` for a kind that the target does not speak; an empty one is none.
+    """
+    speaks = target.profile.speaks
+    if wanted not in {"", "any", "remote", *speaks}:
+        raise UsageProblem(f"{option}={wanted}: target {target.name} speaks only {', '.join(speaks)}")
 
 
 def choose_repository(scenario: Scenario, target: Target, servers: Servers = DEFAULT) -> RepositoryType:
@@ -111,10 +135,12 @@ def with_needed_services(scenario: Scenario, profile: Profile) -> Scenario:
     return scenario.model_copy(update={"services": {**scenario.services, **missing}})
 
 
-def choose_services(scenario: Scenario, target: Target) -> dict[str, DatabaseKind]:
+def choose_services(
+    scenario: Scenario, target: Target, servers: Servers = DEFAULT
+) -> dict[str, DatabaseKind]:
     """The kind of each service besides the repository; raises ``MissingCapability`` for what the target does not use.
 
-    A fault on such a service could never bite, and a job that ignores it would look as if it had survived.
+    Where the scenario leaves it open, a kind that the user has named comes first. A fault on such a service could never bite, and a job that ignores it would look as if it had survived.
     """
     uses = target.profile.uses
     chosen: dict[str, DatabaseKind] = {}
@@ -127,7 +153,8 @@ def choose_services(scenario: Scenario, target: Target) -> dict[str, DatabaseKin
             raise MissingCapability(
                 "services", f"target {target.name} speaks {', '.join(speaks)} with its {name}, not {wanted}"
             )
-        chosen[name] = speaks[0] if wanted == "any" else wanted
+        preferred = [kind for kind in servers.databases if kind in speaks] or speaks
+        chosen[name] = preferred[0] if wanted == "any" else wanted
     return chosen
 
 
@@ -136,14 +163,29 @@ def idle_servers(servers: Servers, runs: Iterable[tuple[Scenario, Target]], opti
 
     It would look as if the tool had been tried with it. Runs that cannot be made say so themselves.
     """
-    used: dict[str, None] = {}
-    for scenario, target in runs if servers.names else ():
+    kinds: dict[str, None] = {}
+    databases: set[str] = set()
+    for scenario, target in runs if servers != DEFAULT else ():
         try:
-            used[choose_repository(scenario, target, servers)] = None
+            kind = choose_repository(scenario, target, servers)
+            needed = with_needed_services(scenario, target.profile_for(kind))
+            databases.update(choose_services(needed, target, servers).values())
         except BackupChaosError:
             continue
+        kinds[kind] = None
+    if not kinds:
+        return []
+    other = option.replace("service", "repository")
     return [
-        f"{option}={name} would change nothing: it serves {', '.join(kinds)}, and what was selected uses "
-        f"{', '.join(used)}. Choose scenarios, or a target, with such a repository"
-        for name, kinds in (servers.idle(used).items() if used else ())
+        *(
+            f"{option}={name} would change nothing: it serves {', '.join(serves)}, and what was selected uses "
+            f"{', '.join(kinds)}. Add {other}={serves[0]}, or choose scenarios, or a target, with such a repository"
+            for name, serves in servers.idle(kinds).items()
+        ),
+        *(
+            f"{option}={name} would change nothing: no service of what was selected can be {name}. Choose scenarios, "
+            "and a target, with a service whose kind is open"
+            for name in servers.databases
+            if name not in databases
+        ),
     ]

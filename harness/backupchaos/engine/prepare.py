@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from backupchaos.commands import Command
 from backupchaos.engine import guard
-from backupchaos.engine.choosing import choose_repository, choose_services, image_of, shown
+from backupchaos.engine.choosing import choose_repository, choose_services, image_of, make_databases, shown
 from backupchaos.engine.options import LinkServer, RunOptions
 from backupchaos.engine.tiers import start_tiers
 from backupchaos.engine.world import World
@@ -22,7 +22,6 @@ from backupchaos.history import History
 from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.scenario import STDLIB, Scenario
 from backupchaos.services.base import Imaged, Service
-from backupchaos.services.databases.registry import database_for
 from backupchaos.services.health import serves
 from backupchaos.targets.base import Location, Target, Workspace
 from backupchaos.trees import PORTABLE_FEATURES
@@ -239,7 +238,8 @@ def make_world(
     scenario: Scenario, target: Target, options: RunOptions, history: History
 ) -> tuple[World, Mapping[str, str]]:
     """Everything up to a ready repository; the caller closes the world whatever happens."""
-    databases = {name: database_for(kind) for name, kind in choose_services(scenario, target).items()}
+    kinds = choose_services(scenario, target, options.servers)
+    databases = make_databases(kinds, options.environment)
     expose = [
         *shown(target, options.environment),
         *(path for database in databases.values() for path in database.expose()),

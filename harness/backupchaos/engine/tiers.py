@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from backupchaos.commands import Command
 from backupchaos.engine import guard
+from backupchaos.engine.choosing import no_databases
 from backupchaos.environments.base import Place
-from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
+from backupchaos.errors import HarnessBroken, UsageProblem
 from backupchaos.model.words import choices, shown
 from backupchaos.services.databases.base import Database
 from backupchaos.targets.base import Tier
@@ -134,11 +135,7 @@ def start_tiers(world: World, databases: Mapping[str, Database], links: Links) -
     Raises ``MissingCapability`` in containers, where the machine's own programs are not.
     """
     if databases and world.sandbox.name != "local":
-        raise MissingCapability(
-            "services",
-            f"the {world.sandbox.name} sandbox starts no databases of this machine",
-            "choose the environment 'local'",
-        )
+        raise no_databases(world.sandbox.name)
     for name, database in databases.items():
         server = TierServer(world, name, database)
         server.make()

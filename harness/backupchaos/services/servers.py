@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from backupchaos.errors import BackupChaosError, MissingCapability, UsageProblem
+from backupchaos.model.words import choices, shown
 from backupchaos.services import registry
 from backupchaos.services.base import Imaged, Service
-from backupchaos.targets.base import RepositoryType
+from backupchaos.services.databases.registry import KINDS, database_for
+from backupchaos.targets.base import DatabaseKind, RepositoryType
 
 
 @dataclass(frozen=True)
 class Servers:
-    """The user's choice; ``names`` is empty where there is none."""
+    """The user's choice; empty where there is none."""
 
     names: Mapping[RepositoryType, str] = field(default_factory=dict)
+    databases: tuple[DatabaseKind, ...] = ()
+    """What services of a scenario are to be where it leaves their kind open, the dearest first."""
 
     def make(self, kind: RepositoryType, *, imaged: bool = False) -> Service:
         """A fresh service for this kind, which can be run on this machine; raises as ``registry.service_for``.
@@ -45,7 +50,9 @@ def chosen(names: Iterable[str], option: str) -> Servers:
 
     A server of several kinds serves those that no server of one kind was named for.
     """
-    kinds = {name: _kinds(name, option) for name in names}
+    names = list(dict.fromkeys(names))
+    databases = tuple(name for name in names if name in KINDS)
+    kinds = {name: _kinds(name, option) for name in names if name not in KINDS}
     taken: dict[RepositoryType, str] = {}
     for name in sorted(kinds, key=lambda name: len(kinds[name]) > 1):
         free = [kind for kind in kinds[name] if kind not in taken]
@@ -55,10 +62,15 @@ def chosen(names: Iterable[str], option: str) -> Servers:
                 f"{option}: {name} and {others} both serve {', '.join(kinds[name])}; name one server for each kind"
             )
         taken |= dict.fromkeys(free, name)
-    return Servers(taken)
+    return Servers(taken, databases)
 
 
 def _kinds(name: str, option: str) -> tuple[RepositoryType, ...]:
+    known = [*registry.service_names(), *KINDS]
+    if name not in known:
+        raise UsageProblem(
+            f"{option}: there is no service {shown(name)}. {choices(name, known, 'Known services')}"
+        )
     try:
         kinds = registry.kinds_of(name)
     except UsageProblem as problem:
@@ -68,17 +80,22 @@ def _kinds(name: str, option: str) -> tuple[RepositoryType, ...]:
     return kinds
 
 
-def table() -> dict[RepositoryType, list[tuple[str, str]]]:
-    """Every kind of repository that has servers: (name, why it cannot be had here, or empty), the default first."""
-    found: dict[RepositoryType, list[tuple[str, str]]] = {}
+def table() -> dict[str, list[tuple[str, str]]]:
+    """Every kind of repository that has servers, and ``database``: (name, why it cannot be had here, or empty).
+
+    The default comes first.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
     for kind in registry.kinds():
-        found[kind] = [(name, _lacking(kind, name)) for name in registry.servers_for(kind)]
+        names = registry.servers_for(kind)
+        found[kind] = [(name, _lacking(partial(registry.service_for, kind, name))) for name in names]
+    found["database"] = [(kind, _lacking(partial(database_for, kind))) for kind in KINDS]
     return found
 
 
-def _lacking(kind: RepositoryType, name: str) -> str:
+def _lacking(make: Callable[[], object]) -> str:
     try:
-        registry.service_for(kind, name)
+        make()
     except MissingCapability as gap:
         return gap.reason
     except BackupChaosError as problem:

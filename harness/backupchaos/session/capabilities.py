@@ -105,12 +105,12 @@ def gap(scenario: Scenario, target: Target, here: Here, servers: Servers | None 
     from backupchaos.engine.choosing import (
         choose_repository,
         choose_services,
+        make_databases,
         make_sure_of,
         make_sure_of_server,
         with_needed_services,
     )
     from backupchaos.faults.registry import mechanisms
-    from backupchaos.services.databases.registry import database_for
     from backupchaos.services.servers import DEFAULT
     from backupchaos.session.asking import lacks
 
@@ -123,8 +123,7 @@ def gap(scenario: Scenario, target: Target, here: Here, servers: Servers | None 
         if kind != "local":
             make_sure_of_server(kind, servers, here.environment)
         scenario = with_needed_services(scenario, target.profile_for(kind))
-        for database in choose_services(scenario, target).values():
-            database_for(database)
+        make_databases(choose_services(scenario, target, servers), here.environment)
         if asked := "; ".join(lacks(scenario, target, kind, servers)):
             return asked
     except MissingCapability as missing:

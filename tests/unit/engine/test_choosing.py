@@ -103,8 +103,8 @@ class Using(BaseTarget):
         )
 
 
-def services(wanted: dict[str, str], **uses: tuple[Any, ...]) -> dict[str, str]:
-    return dict(choose_services(story(services=wanted), Using(**uses)))  # type: ignore[arg-type]
+def services(wanted: dict[str, str], servers: Servers = DEFAULT, **uses: tuple[Any, ...]) -> dict[str, str]:
+    return dict(choose_services(story(services=wanted), Using(**uses), servers))  # type: ignore[arg-type]
 
 
 def test_any_service_is_the_one_that_the_target_prefers() -> None:
@@ -112,6 +112,28 @@ def test_any_service_is_the_one_that_the_target_prefers() -> None:
     assert services({"catalog": "any"}, catalog=()) == {"catalog": "redis"}
     assert services({"catalog": "mariadb"}, catalog=()) == {"catalog": "mariadb"}
     assert services({}, catalog=("redis",)) == {}
+
+
+def test_a_database_that_was_named_is_used_where_the_scenario_leaves_it_open() -> None:
+    named = Servers(databases=("mariadb", "postgres"))
+    assert services({"catalog": "any"}, named, catalog=()) == {"catalog": "mariadb"}
+    assert services({"catalog": "any"}, named, catalog=("redis", "postgres")) == {"catalog": "postgres"}
+    assert services({"catalog": "any"}, named, catalog=("redis",)) == {"catalog": "redis"}
+    assert services({"catalog": "redis"}, named, catalog=()) == {"catalog": "redis"}
+
+
+def test_a_database_that_no_run_would_use_is_told() -> None:
+    def told(target: Using, **fields: Any) -> list[str]:
+        return idle_servers(Servers(databases=("postgres",)), [(story(**fields), target)], "--x")  # type: ignore[list-item]
+
+    catalog = {"services": {"catalog": "any"}}
+    assert told(Using(catalog=()), **catalog) == []
+    assert told(Using(("catalog",), catalog=())) == []
+    (line,) = told(Using(catalog=("redis",)), **catalog)
+    assert line.startswith(
+        "--x=postgres would change nothing: no service of what was selected can be postgres."
+    )
+    assert told(Using(catalog=())) == [line]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backupchaos.commands import Command
+from backupchaos.environments.docker.environment import DockerEnvironment
 from backupchaos.environments.local.environment import LocalEnvironment
 from backupchaos.model.scenario import Scenario
 from backupchaos.services import minio, openssh, rclone_serve
@@ -121,6 +122,9 @@ def test_what_services_a_scenario_needs_and_what_is_missing(monkeypatch: pytest.
     assert needs(story("mariadb")) == ("mariadb",)
     here = Here("local", frozenset(), LocalEnvironment())
     assert gap(story("any"), Rich(), here) == "services: target rich uses no service catalog"  # type: ignore[arg-type]
+    contained = Here("docker", frozenset(), DockerEnvironment())
+    monkeypatch.setattr(DockerEnvironment, "need_image", lambda self, image: None)
+    assert "the docker sandbox starts no databases" in gap(story("any"), Using(), contained)  # type: ignore[arg-type]
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     assert "apt install mariadb-server-core" in gap(story("any"), Using(), here)  # type: ignore[arg-type]
 
@@ -149,3 +153,16 @@ def test_what_a_server_cannot_do(
     lines = told(Rich(), fault, kind, Servers({kind: server}))
     assert len(lines) == bool(answer)
     assert answer in "".join(lines)
+
+
+def test_in_containers_a_server_needs_its_image_and_no_program_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(DockerEnvironment, "need_image", lambda self, image: asked.append(image))
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    scenario = Scenario.model_validate({"scenario": "s", "title": "t", "repository": "s3"})
+    servers = Servers({"s3": "minio"})
+    contained = Here("docker", frozenset(), DockerEnvironment())
+    assert gap(scenario, Rich(), contained, servers) == ""  # type: ignore[arg-type]
+    assert asked == ["", minio.Minio.image]
+    here = Here("local", frozenset(), LocalEnvironment())
+    assert "there is no minio program here" in gap(scenario, Rich(), here, servers)  # type: ignore[arg-type]
