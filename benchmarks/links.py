@@ -36,12 +36,20 @@ class Row(NamedTuple):
     ratio: bool = True
 
 
+def _size(scale: float) -> int:
+    return int(1024 * scale) << 20
+
+
+def _count(scale: float) -> int:
+    return int(4096 * scale)
+
+
 def _down(route: Route, scale: float) -> dict[str, float]:
-    return traffic(route, "down", route.ports["source"], int(1024 * scale) << 20)
+    return traffic(route, "down", route.ports["source"], _size(scale))
 
 
 def _up(route: Route, scale: float) -> dict[str, float]:
-    return traffic(route, "up", route.ports["sink"], int(1024 * scale) << 20)
+    return traffic(route, "up", route.ports["sink"], _size(scale))
 
 
 def _trips(route: Route, scale: float) -> dict[str, float]:
@@ -50,9 +58,22 @@ def _trips(route: Route, scale: float) -> dict[str, float]:
 
 def _connections(at_once: int) -> Callable[[Route, float], dict[str, float]]:
     def measure(route: Route, scale: float) -> dict[str, float]:
-        return traffic(route, "connections", route.ports["echo"], int(4096 * scale), at_once)
+        return traffic(route, "connections", route.ports["echo"], _count(scale), at_once)
 
     return measure
+
+
+def _processor(
+    measure: Callable[[Route, float], dict[str, float]], amount: Callable[[float], int]
+) -> Callable[[Route, float], dict[str, float]]:
+    """What the link itself spends, which other work on the machine changes least."""
+
+    def spent(route: Route, scale: float) -> dict[str, float]:
+        before = route.processor()
+        measure(route, scale)
+        return {"cost": (route.processor() - before) / amount(scale)}
+
+    return spent
 
 
 def _latency(ms: int) -> Callable[[Route, float], dict[str, float]]:
@@ -78,6 +99,9 @@ ROWS = (
     Row("64 B echo", "us", 1e-6, _trips, ("p50", "p99")),
     Row("connections, 1 at a time", "/s", 1, _connections(1), ("rate",)),
     Row("connections, 32 at a time", "/s", 1, _connections(32), ("rate",)),
+    Row("processor, download", "s/GB", 1e-9, _processor(_down, _size), ("cost",), bare=False),
+    Row("processor, upload", "s/GB", 1e-9, _processor(_up, _size), ("cost",), bare=False),
+    Row("processor, a connection", "us", 1e-6, _processor(_connections(1), _count), ("cost",), bare=False),
     *(
         Row(f"latency {ms} ms", "ms", 1e-3, _latency(ms), ("mean", "sd"), bare=False, ratio=False)
         for ms in (1, 10, 100)
@@ -125,7 +149,7 @@ def measure(ways: list[Route], rounds: int, scale: float, only: str) -> None:
             for way in taking:
                 values = samples[way.name][key]
                 ratio = ""
-                if row.ratio:
+                if row.ratio and against in taking:
                     ratio = (
                         f"{statistics.median(values) / statistics.median(samples[against.name][key]):6.2f}"
                     )

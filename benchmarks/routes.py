@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import select
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, Any, cast
 
 from tests.links.crowd import Process
@@ -45,8 +47,17 @@ class Route:
         """Bytes of resident memory of the processes that carry the traffic."""
         return sum(memory(pid) for pid in self.pids)
 
+    def processor(self) -> float:
+        """Seconds of processor time, of program and kernel, that the processes that carry the traffic have had."""
+        return sum(_spent(pid) for pid in self.pids)
+
     def close(self) -> None:
         """End what was started."""
+
+
+def _spent(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class _Proxied(Route):
