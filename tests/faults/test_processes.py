@@ -284,3 +284,20 @@ def test_restic_sees_that_its_ssh_died(tmp_path: Path) -> None:
     assert "ssh" in result.proof[0]
     assert result.returncode == 1
     assert any("connection lost" in line for line in result.lines)
+
+
+def test_a_daemon_that_an_earlier_job_has_left_stands_still_too_and_goes_on(tmp_path: Path) -> None:
+    """It is no part of the job's tree, and a laptop that sleeps asks for no such thing."""
+    leave = (
+        "import subprocess, sys\nquiet = dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.DEVNULL)\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True, **quiet)"
+    )
+    job = "import time\nprint('ready', flush=True)\ntime.sleep(1.5)"
+    fault = {"process.pause": "target", "when": {"log": "ready"}, "for": 0.4}
+    with bench(tmp_path, fault, python(job)) as made:
+        made.world.run(Command(python(leave)), what="an earlier job", role="target")
+        result = made.go()
+        assert result.proof
+        assert "2 processes" in result.proof[0]
+        assert [e["status"] for e in result.events if e.kind == "fault"][-1] == "undone"
+        assert not [p for p in made.world.sandbox.processes() if p.state in "Tt"]

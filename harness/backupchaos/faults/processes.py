@@ -219,7 +219,13 @@ class Pause(OnJob[ProcessPause]):
         job = self.job()
         self._before = {p.pid for p in self.members() if p.state in "Tt"}
         self.ground.sandbox.signal(job, signal.SIGSTOP, tree=True)
+        for orphan in self._orphans():
+            self.ground.sandbox.signal(orphan, signal.SIGSTOP)
         return f"SIGSTOP to process {job} and all that it has started"
+
+    def _orphans(self) -> list[int]:
+        """Daemons that the target has left running, perhaps in an earlier job: whatever suspends the one stops the others."""
+        return [p.pid for p in self.members() if p.role == "orphan"]
 
     def verify(self) -> None:
         """The kernel reports every process as stopped."""
@@ -238,6 +244,8 @@ class Pause(OnJob[ProcessPause]):
             self._stands.append(_Stand(len(stopped), len(now) - len(stopped), seconds, used))
         if self.ground.job_pid is not None:
             self.ground.sandbox.signal(self.ground.job_pid, signal.SIGCONT, tree=True)
+        for orphan in set(self._orphans()) - self._before:
+            self.ground.sandbox.signal(orphan, signal.SIGCONT)
 
     def verify_undone(self) -> None:
         """Nobody whom we stopped is left standing."""
