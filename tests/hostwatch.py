@@ -16,7 +16,7 @@ import stat
 import struct
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -68,10 +68,14 @@ class Watch:
             if sign == "+" or section not in _HEALED
         ]
 
-    def settled(self, before: Picture, seconds: float = 15.0) -> list[str]:
-        """As ``differences``, once it has become as small as it gets, or the time is over."""
+    def settled(
+        self, before: Picture, seconds: float = 15.0, excused: Callable[[str], bool] = lambda line: False
+    ) -> list[str]:
+        """As ``differences``, without what is ``excused``, once nothing is left of them or the time is over."""
         end = time.monotonic() + seconds
-        while (left := self.differences(before)) and time.monotonic() < end:
+        while left := [line for line in self.differences(before) if not excused(line)]:
+            if time.monotonic() > end:
+                break
             time.sleep(0.05)  # the kernel takes namespaces down when it likes
         return left
 

@@ -26,7 +26,7 @@ def given(test: Callable[..., Any]) -> list[Any]:
 
 
 def of_layers(test: Callable[..., Any]) -> set[str]:
-    return {kind for kind in KINDS if KINDS[kind].layer in given(test)}
+    return {kind for layer in given(test) for kind in test_matrix.of_layer(layer)}
 
 
 def of_batches(test: Callable[..., Any], moment: str) -> set[str]:

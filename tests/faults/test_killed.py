@@ -56,7 +56,12 @@ class Deaths:
 
 
 def die(
-    top: Path, moment: str, kinds: Sequence[str], python: Sequence[str] = (sys.executable,), **env: str
+    top: Path,
+    moment: str,
+    kinds: Sequence[str],
+    python: Sequence[str] = (sys.executable,),
+    patience: float = 20.0,
+    **env: str,
 ) -> Deaths:
     """Run them in a folder of its own; what is left is what the kernel and one ``cleanup`` have not taken."""
     place = top / "place"
@@ -82,11 +87,11 @@ def die(
         output, error = process.communicate(timeout=300)
     deaths = Deaths(_by_kind(output), error, [])
     harnesses = [told["pid"] for told in deaths.told.values()]
-    wait_until(lambda: not alive(deaths.below), 20)
+    wait_until(lambda: not alive(deaths.below), patience)
     watch = Watch(watch.folders, (process.pid, *harnesses, *deaths.below))
     heal = [*python, "-B", "-m", "backupchaos_cli.main", "cleanup"]
     subprocess.run(heal, env=environment, cwd=place, check=True, capture_output=True, timeout=60)
-    deaths.left += [f"process {pid}" for pid in alive(deaths.below)] + watch.settled(before)
+    deaths.left += [f"process {pid}" for pid in alive(deaths.below)] + watch.settled(before, patience)
     return deaths
 
 
@@ -128,6 +133,7 @@ def test_nothing_of_an_ordinary_user_is_left(
 
 
 def test_what_is_left_is_noticed(tmp_path: Path) -> None:
-    deaths = die(tmp_path, dying.APPLIED, ["disk.full", "disk.slow"], **{dying.LEAVE: "disk.slow"})
+    kinds = ["disk.full", "disk.slow"]
+    deaths = die(tmp_path, dying.APPLIED, kinds, patience=1.0, **{dying.LEAVE: "disk.slow"})
     (survivor,) = [int(line.partition(" ")[2]) for line in deaths.left if line.startswith("process ")]
     os.kill(survivor, signal.SIGKILL)

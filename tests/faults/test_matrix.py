@@ -25,6 +25,12 @@ from backupchaos.model.faults import KINDS
 pytestmark = [pytest.mark.needs("namespaces", "seccomp"), pytest.mark.slow]
 __all__ = ["python_of_nobody"]
 LAYERS = sorted({KINDS[kind].layer for kind in matrix.PROBED})
+
+
+def of_layer(layer: str) -> list[str]:
+    return [kind for kind in matrix.PROBED if KINDS[kind].layer == layer]
+
+
 IDLE = (False, True)
 
 
@@ -92,7 +98,7 @@ def test_it_does_not_bite_who_touches_nothing(kind: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("layer", LAYERS)
 def test_an_ordinary_user_has_it_too(layer: str, python_of_nobody: tuple[Path, str]) -> None:
     top, python = python_of_nobody
-    kinds = [kind for kind in matrix.PROBED if KINDS[kind].layer == layer]
+    kinds = of_layer(layer)
     place = top / layer
     place.mkdir()
     canary(place)

@@ -256,10 +256,13 @@ def test_lost_packets_come_in_the_end(tmp_path: Path) -> None:
     assert int(fact.split()[0]) >= 3
 
 
-def test_loss_needs_a_kernel_that_obeys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["network.loss", "network.half_open"])
+def test_what_drops_packets_needs_a_kernel_that_obeys(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Link, "filters_packets", lambda self: False)
     with pytest.raises(MissingCapability, match="socket filters"):
-        probed(tmp_path, {"network.loss": "repository"}, NOTHING)
+        probed(tmp_path, {kind: "repository", "when": {"log": "never"}}, NOTHING)
 
 
 def test_slices(tmp_path: Path) -> None:

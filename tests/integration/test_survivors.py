@@ -142,7 +142,7 @@ class Doomed:
         wait_until(lambda: not alive(doomed), 20)
         watch = Watch(self.watch.folders, (self.process.pid, *doomed), self.watch.expected)
         found = [f"process {pid}" for pid in alive(doomed)]
-        found += [line for line in watch.settled(self.before, 5) if not self._healable(line)]
+        found += watch.settled(self.before, 5, excused=self._healable)
         heal = [sys.executable, "-m", "backupchaos_cli.main", "cleanup"]
         subprocess.run(heal, env=self.env, cwd=self.project, check=True, capture_output=True, timeout=60)
         return found + watch.settled(self.before)

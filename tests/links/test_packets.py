@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from tests.links.support import dial
@@ -64,4 +66,17 @@ def test_accepted_connections_inherit_the_listeners_filter() -> None:
 def test_a_kernel_that_ignores_filters_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert packets.usable()
     monkeypatch.setattr(packets, "swallow", lambda sock: None)
+    assert not packets.usable()
+
+
+def test_a_kernel_that_gives_no_filter_to_a_stream_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As newer ones do for whoever has no rights on their network."""
+    attach = packets.attach
+
+    def refusing(sock: socket.socket, *more: Any) -> None:
+        if sock.type is socket.SOCK_STREAM:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        attach(sock, *more)
+
+    monkeypatch.setattr(packets, "attach", refusing)
     assert not packets.usable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Spec
 from backupchaos.faults.on_link import CAUSE, LinkFault, Toxic
 from backupchaos.links.links import TroubleKind
@@ -113,8 +113,7 @@ class Loss(_Trouble[NetworkLoss]):
 
     def available(self) -> None:
         """The kernel must obey the filter."""
-        if not self.link.filters_packets():
-            raise MissingCapability("packet loss", "this kernel does not drop packets by socket filters")
+        self.need_filters()
 
     def apply(self) -> str:
         """Set the share, for live connections too."""
@@ -154,6 +153,10 @@ class HalfOpen(_Trouble[NetworkHalfOpen]):
 
     mechanism = "link tap: live connections are not forwarded, and a socket filter drops all they send"
     trouble = "half_open"
+
+    def available(self) -> None:
+        """The kernel must obey the filter."""
+        self.need_filters()
 
     def apply(self) -> str:
         """Cut the live connections off without a word."""

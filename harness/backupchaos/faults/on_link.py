@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backupchaos.errors import BackupChaosError, HarnessBroken
+from backupchaos.errors import BackupChaosError, HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.faults.moments import LAG, job_end
@@ -41,6 +41,14 @@ class LinkFault(Fault[Spec]):
         if link is None:
             raise HarnessBroken(f"fault {self.name} needs a link, but there is none to {self.spec.on_link}")
         return link
+
+    def need_filters(self) -> None:
+        """Raise ``MissingCapability`` unless the kernel drops what the link's sockets are sent when told to."""
+        if not self.link.filters_packets():
+            reason = (
+                f"{self.spec.kind}: this kernel drops no packets by socket filters for us on this network"
+            )
+            raise MissingCapability("packet filters", reason, "see: backupchaos doctor")
 
     def mine(self, *names: str) -> list[Event]:
         """Link events of these kinds that this fault brought about."""

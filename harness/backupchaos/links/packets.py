@@ -1,6 +1,7 @@
 """Packets that the kernel drops before TCP sees them: a socket filter on one of our own sockets.
 
-A classic BPF program needs no privilege, no program and no name space, and touches no other traffic.
+A classic BPF program needs no program and touches no other traffic. Newer kernels give a TCP socket one only by
+CAP_NET_ADMIN in its network namespace: an ordinary user has that in a namespace of their own, and nowhere else.
 What it drops was never received, so that the peer's own TCP sends again, backs off and gives up as it does
 on a broken network: nothing is imitated. See the kernel's ``Documentation/networking/filter.rst``.
 """
@@ -80,7 +81,13 @@ def dropped(sock: socket.socket) -> int:
 
 
 def usable() -> bool:
-    """Whether this kernel really drops what a filter tells it to; tried on a socket of its own."""
+    """Whether this kernel really drops what a filter tells it to, and lets us; tried on sockets of its own."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream:
+            pass_all(stream)
+            swallow(stream)
+    except OSError:
+        return False
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
         here.bind(("127.0.0.1", 0))
         here.setblocking(False)
