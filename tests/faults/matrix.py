@@ -92,3 +92,12 @@ def seconds(kind: str) -> float:
 PROBED = sorted(KINDS)
 NEEDS_ROOT = {"power.cut", "power.lying_disk"}
 """Kinds that an ordinary user does not get on this kernel: each says which right is missing."""
+NOT_PLAIN = {
+    *("disk.full", "disk.inodes", "disk.nearly_full", "disk.readonly", "disk.vanishes"),
+    *("power.cut", "power.lying_disk", "dns.failure", "dns.slow"),
+}
+"""Kinds that nobody gets without namespaces: there are no volumes, and no network of one's own."""
+KERNEL_WILLING = {"network.loss", "network.half_open"}
+"""Kinds that an ordinary user may get there or not: newer kernels refuse them the filter."""
+UNSEEN_PLAIN = {"network.down", "network.flap"}
+"""Refusals, which on a network that is shared with strangers prove nothing; only live connections would."""

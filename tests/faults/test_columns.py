@@ -39,6 +39,10 @@ COLUMNS: dict[str, tuple[set[str], set[str]]] = {
     "killed in force": (of_batches(test_killed.test_nothing_is_left, "applied"), set(KINDS)),
     "killed at its end": (of_batches(test_killed.test_nothing_is_left, "undoing"), LASTING),
     "both, ordinary": (of_layers(test_matrix.test_an_ordinary_user_has_it_too), set(KINDS)),
+    "both, ordinary, plain": (
+        of_layers(test_matrix.test_what_an_ordinary_user_has_of_it_without_namespaces),
+        set(KINDS),
+    ),
     "killed in force, ordinary": (
         of_batches(test_killed.test_nothing_of_an_ordinary_user_is_left, "applied") & ORDINARY,
         ORDINARY,

@@ -99,11 +99,7 @@ def test_it_does_not_bite_who_touches_nothing(kind: str, tmp_path: Path) -> None
 def test_an_ordinary_user_has_it_too(layer: str, python_of_nobody: tuple[Path, str]) -> None:
     top, python = python_of_nobody
     kinds = of_layer(layer)
-    place = top / layer
-    place.mkdir()
-    canary(place)
-    ordinary.own(place)
-    lines = _tried_by_nobody(place, python, kinds)
+    lines = _tried_by_nobody(top / layer, python, kinds)
     wanted = [(kind, idle) for kind in kinds for idle in IDLE if not (idle and kind in matrix.NEEDS_ROOT)]
     assert [(line["kind"], line["idle"]) for line in lines] == wanted
     assert {line["kind"] for line in lines if "missing" in line} == matrix.NEEDS_ROOT & set(kinds), lines
@@ -113,13 +109,38 @@ def test_an_ordinary_user_has_it_too(layer: str, python_of_nobody: tuple[Path, s
             (met_nobody if line["idle"] else bit)(line)
 
 
-def _tried_by_nobody(place: Path, python: str, kinds: list[str]) -> list[dict[str, Any]]:
+@pytest.mark.needs("ordinary-user", "setpriv", "/usr/bin/python3")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_what_an_ordinary_user_has_of_it_without_namespaces(
+    layer: str, python_of_nobody: tuple[Path, str]
+) -> None:
+    top, python = python_of_nobody
+    kinds = of_layer(layer)
+    lines = _tried_by_nobody(top / f"{layer}-plain", python, kinds, BACKUPCHAOS_SANDBOX="plain")
+    assert {line["kind"] for line in lines} == set(kinds)
+    missing = {line["kind"] for line in lines if "missing" in line}
+    assert missing - matrix.KERNEL_WILLING == matrix.NOT_PLAIN & set(kinds), lines
+    for line in lines:
+        if "missing" not in line:
+            came_and_went(line)
+            if line["idle"] or line["kind"] not in matrix.UNSEEN_PLAIN:
+                (met_nobody if line["idle"] else bit)(line)
+
+
+def _tried_by_nobody(place: Path, python: str, kinds: list[str], **env: str) -> list[dict[str, Any]]:
     """What the probe tells; raises if it left anything on the machine."""
+    place.mkdir()
+    canary(place)
+    ordinary.own(place)
     watch = Watch((place,), ())
     before = watch.look()
     with subprocess.Popen(
         [*ordinary.BECOME, python, "-B", "-m", "tests.faults.trying", *kinds],
-        env={"PATH": ordinary.PATH, **dict.fromkeys(("TMPDIR", "HOME", "XDG_RUNTIME_DIR"), str(place))},
+        env={
+            "PATH": ordinary.PATH,
+            **dict.fromkeys(("TMPDIR", "HOME", "XDG_RUNTIME_DIR"), str(place)),
+            **env,
+        },
         cwd="/",
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
