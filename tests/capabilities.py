@@ -59,10 +59,14 @@ def _docker() -> str:
     from backupchaos.engine.choosing import image_of
     from backupchaos.environments.docker import engine, images, names
     from backupchaos.errors import MissingCapability
+    from backupchaos.services.minio import Minio
+    from backupchaos.services.openssh import OpensshService
+    from backupchaos.services.rest_server import RestServer
     from backupchaos.targets.registry import resolve_target
 
     wanted = [names.AGENT_IMAGE, names.PYTHON_IMAGE, names.TOXIPROXY_IMAGE]
     wanted += [image_of(resolve_target(name)) for name in ("restic", "rclone", "borg")]
+    wanted += [OpensshService.image, Minio.image, RestServer.image]
     try:
         client = engine.connect()
     except MissingCapability as error:
