@@ -657,3 +657,11 @@ def test_rclone_writes_into_an_empty_mount_point_and_is_content(tmp_path: Path) 
 def test_to_leave_more_than_there_is_breaks_the_run(tmp_path: Path) -> None:
     with pytest.raises(HarnessBroken, match="takes nothing away: leave"):
         tried(tmp_path, {"disk.nearly_full": "repository", "left": 2**40}, python("pass"))
+
+
+@needs
+def test_to_leave_more_files_than_can_be_made_breaks_the_run(tmp_path: Path) -> None:
+    with bench(tmp_path, {"disk.inodes": "repository", "left": 1000}, python("pass")) as made:
+        made.world.sandbox.limit_files(Place.REPOSITORY, total=500)
+        with pytest.raises(HarnessBroken, match="takes nothing away: leave fewer"):
+            made.go()
