@@ -7,8 +7,18 @@ and the same adapter works in namespaces and in containers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+SAID = 500
+"""Characters of a command's last words that are quoted."""
+
+
+def uncoloured(text: str) -> str:
+    """``text`` without ANSI colours: some tools paint what no terminal will show. Other escapes stay, to be seen."""
+    return _COLOUR.sub("", text)
 
 
 @dataclass(frozen=True)
@@ -60,3 +70,9 @@ class Completed:
     def output(self) -> str:
         """Standard output, then standard error."""
         return self.stdout + self.stderr
+
+    @property
+    def last_words(self) -> str:
+        """The last three lines of the output in one, short."""
+        lines = [line.strip() for line in uncoloured(self.output).splitlines() if line.strip()]
+        return " / ".join(lines[-3:])[:SAID] or "it printed nothing"

@@ -100,6 +100,8 @@ class RestoreResult:
     manifest: str | None = None
     duration: float | None = None
     reason: str = ""
+    words: str = ""
+    """What the tool said at last, if it did not end with 0."""
 
     @property
     def equal(self) -> bool | None:

@@ -119,7 +119,8 @@ def restore_words(restore: RestoreResult) -> str:
     if not restore.performed:
         return f"not restored: {visible(restore.reason, 200) or 'no reason given'}"
     counts = f"{restore.missing} missing, {restore.different} different, {restore.extra} extra of {restore.expected}"
-    code = "" if restore.returncode == 0 else f" (restore exit {restore.returncode})"
+    said = f": {visible(restore.words, 300)}" if restore.words else ""
+    code = "" if restore.returncode == 0 else f" (restore exit {restore.returncode}{said})"
     return ("equal: " if restore.equal else "") + counts + code
 
 

@@ -37,7 +37,8 @@ def describe_restore(restore: RestoreResult) -> str:
 
 
 def _evidence(restore: RestoreResult) -> list[Evidence]:
-    return [Evidence(difference) for difference in restore.differences[:10]]
+    said = [Evidence(f"the restore said: {restore.words}")] if restore.words else []
+    return said + [Evidence(difference) for difference in restore.differences[:10]]
 
 
 def honest(case: Case) -> list[CheckResult]:

@@ -164,6 +164,7 @@ class Oracle:
             aspects=tuple(comparison.per_aspect),
             manifest=against.identity,
             duration=round(done.duration, 4),
+            words="" if done.ok else done.last_words,
         )
         world.history.append("restore", **asdict(result))
         return result

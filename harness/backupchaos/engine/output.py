@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from backupchaos.commands import uncoloured
+
 MAX_LINE = 16 * 1024
 HEAD = 2 * 2**20
 TAIL = 2 * 2**20
@@ -46,7 +48,7 @@ class LineSplitter:
     def _text(self, raw: bytes) -> str:
         if len(raw) > MAX_LINE:
             raw = raw[:MAX_LINE] + b" [line cut]"
-        text = raw.rstrip(b"\r").decode("utf-8", "backslashreplace")
+        text = uncoloured(raw.rstrip(b"\r").decode("utf-8", "backslashreplace"))
         for secret in self._secrets:
             text = text.replace(secret, "•••")
         return text

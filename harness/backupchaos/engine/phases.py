@@ -69,7 +69,7 @@ class Phases:
             done = self.world.run(command, what="init")
             if not done.ok:
                 raise ControlFailed(
-                    f"creating the repository failed (exit {done.returncode}): {self.last_words(done)}"
+                    f"creating the repository failed (exit {done.returncode}): {done.last_words}"
                 )
 
     def make_faults(self) -> None:
@@ -106,7 +106,9 @@ class Phases:
             name = self.first[-1] if self.first else "latest"
             result = self.oracle.restore("control", name, self.oracle["M1"], timeout=TOOL_TIMEOUT)
             if not result.equal:
-                shown = "; ".join(result.differences[:3]) or f"restore exits {result.returncode}"
+                shown = (
+                    "; ".join(result.differences[:3]) or f"restore exits {result.returncode}: {result.words}"
+                )
                 raise ControlFailed(f"the restore already differs from the source: {shown}")
         if self.scenario.expect.check == "fails":
             # A check that never passes would find damage everywhere, and prove nothing.
@@ -120,7 +122,7 @@ class Phases:
         done = self.world.run(command, what="check of the control", timeout=TOOL_TIMEOUT)
         if not done.ok:
             raise ControlFailed(
-                f"the tool's own check fails on a sound repository (exit {done.returncode}): {self.last_words(done)}"
+                f"the tool's own check fails on a sound repository (exit {done.returncode}): {done.last_words}"
             )
 
     def change(self) -> None:
@@ -312,7 +314,7 @@ class Phases:
         if command is not None:
             done = self.world.run(command, what="check", timeout=TOOL_TIMEOUT)
             self.world.history.append(
-                "check.tool", returncode=done.returncode, words="" if done.ok else self.last_words(done)
+                "check.tool", returncode=done.returncode, words="" if done.ok else done.last_words
             )
         now = self._listing()
         left = [
@@ -341,7 +343,7 @@ class Phases:
             return []
         done = self.world.run(command, what=f"list {when}")
         names: list[str] = []
-        problem = "" if done.ok else f"exit {done.returncode}: {self.last_words(done)}"
+        problem = "" if done.ok else f"exit {done.returncode}: {done.last_words}"
         if done.ok:
             try:
                 names = self.target.parse_snapshots(done)
@@ -370,9 +372,3 @@ class Phases:
         ]
         every = [e["text"] for e in self.world.history.of("log") if e["job"] == job]
         return "; ".join((errors or every)[-3:])[:600] or "it printed nothing"
-
-    @staticmethod
-    def last_words(done: Any) -> str:
-        """The last lines of a command's output, short."""
-        lines = [line.strip() for line in done.output.splitlines() if line.strip()]
-        return " / ".join(lines[-3:])[:500] or "it printed nothing"

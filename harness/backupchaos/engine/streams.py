@@ -57,6 +57,7 @@ class StreamOracle:
             differences=() if whole else tuple(words[:20]) or ("no file came back",),
             aspects=("content",),
             duration=round(done.duration, 4),
+            words="" if done.ok else done.last_words,
         )
         world.history.append("restore", **asdict(result))
 

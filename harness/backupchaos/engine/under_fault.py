@@ -53,7 +53,7 @@ def _problem(phases: Phases, tool: str, done: Completed) -> str:
     if done.timed_out:
         return _hung(TIMEOUT)
     if not done.ok:
-        return f"exit {done.returncode}: {phases.last_words(done)}"
+        return f"exit {done.returncode}: {done.last_words}"
     if tool == "list":
         return _not_listed(phases, done)
     if tool == "unlock":
