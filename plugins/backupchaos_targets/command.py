@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -144,7 +145,9 @@ class CommandTarget(BaseTarget):
         return self._optional(self._file.snapshots, work)
 
     def parse_snapshots(self, done: Completed) -> list[str]:
-        """One name a line, oldest first."""
+        """Oldest first: one name a line, or what the file's pattern finds, each name once."""
+        if self._file.snapshot is not None:
+            return list(dict.fromkeys(re.findall(self._file.snapshot, done.stdout)))
         return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
     def restore(self, work: Workspace, snapshot: str) -> Command:

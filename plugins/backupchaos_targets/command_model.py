@@ -116,6 +116,14 @@ Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(che
 Texts = Annotated[tuple[Template, ...], BeforeValidator(_tuple)]
 
 
+def _one_group(pattern: str) -> str:
+    if re.compile(pattern).groups == 1:
+        return pattern
+    raise Mistake(
+        "expected one pair of parentheses, around the name", hint='Write such as \'"id":"([0-9a-f]+)"\'.'
+    )
+
+
 def _codes(value: Any) -> Any:
     """Keys are text, in YAML as read here and in TOML."""
     if not isinstance(value, dict):
@@ -206,6 +214,7 @@ class TargetFile(Model):
     init: CommandLine | None = None
     backup: CommandLine
     snapshots: CommandLine | None = None
+    snapshot: Annotated[Pattern, AfterValidator(_one_group)] | None = None
     restore: CommandLine
     check: CommandLine | None = None
     unlock: CommandLine | None = None
@@ -302,6 +311,9 @@ class TargetFile(Model):
         if self.snapshots is not None and not names:
             hint = "Without it every snapshot would restore as the same one."
             raise Mistake("{snapshot} is missing, though 'snapshots' lists some", hint=hint, key="restore")
+        if self.snapshot is not None and self.snapshots is None:
+            hint = "Give the command in whose output it finds the names, or leave the pattern out."
+            raise Mistake("the pattern 'snapshot' needs 'snapshots'", hint=hint, key="snapshot")
         if self.snapshots is not None and self.promises.history is False:
             raise Mistake("'history: false' and 'snapshots' contradict each other", key="promises")
         if self.snapshots is None and self.promises.history:

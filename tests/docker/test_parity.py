@@ -13,6 +13,7 @@ from backupchaos.results import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+KOPIA = str(ROOT / "docs/examples/kopia.yaml")
 parity: Any = pytest.importorskip("parity")
 sys.path.pop(0)
 
@@ -27,6 +28,7 @@ sys.path.pop(0)
         pytest.param("restic", "process_killed", Verdict.FAIL, marks=pytest.mark.needs("restic")),
         pytest.param("rclone", "network_loss", Verdict.PASS, marks=pytest.mark.needs("rclone")),
         pytest.param("borg", "disk_readonly", Verdict.PASS, marks=pytest.mark.needs("borg")),
+        pytest.param(KOPIA, "normal", Verdict.PASS, marks=pytest.mark.needs("kopia"), id="kopia-normal-pass"),
     ],
 )
 def test_both_say_the_same(target: str, scenario: str, verdict: Verdict) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backupchaos.environments.docker import names
+from backupchaos.environments.docker import images, names
 from backupchaos.errors import MissingCapability, UsageProblem
 
 pytestmark = pytest.mark.needs("python:docker")
@@ -138,3 +138,17 @@ def test_links_of_the_official_image_say_what_is_missing(monkeypatch: pytest.Mon
         assert box.children[0].wait(10) == 0, "the tap is still there"
     finally:
         box.close()
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({}, images.PATH),
+        ({"Env": ["A=1", "PATH=/opt/bin:/bin"], "Entrypoint": None}, "/opt/bin:/bin"),
+        ({"Entrypoint": ["/app/kopia"]}, f"{images.PATH}:/app"),
+        ({"Env": ["PATH=/bin"], "Entrypoint": ["/bin/tini", "--"], "Cmd": ["/srv/tool"]}, "/bin:/srv"),
+        ({"Env": ["PATH="], "Entrypoint": ["tool"], "Cmd": []}, images.PATH),
+    ],
+)
+def test_programs_are_looked_for_where_the_image_has_them(config: dict[str, Any], path: str) -> None:
+    assert images.search_path(config) == path

@@ -148,6 +148,15 @@ def test_snapshots_are_lines(tmp_path: Path) -> None:
     assert target.restore(workspace(), "b").argv == ("cp", "-a", "/r/b", "/back")
 
 
+def test_a_pattern_finds_the_snapshots_in_a_list_of_another_form(tmp_path: Path) -> None:
+    listed = 'snapshots: ls {repository}\nsnapshot: \'"id": *"([0-9a-f]+)"\'\n'
+    target = make(tmp_path, MINIMAL.replace("{restore}", "{restore} {snapshot}", 1) + listed)
+    text = '[{"id": "a1", "of": {"ID": "ff"}}, {"id":"b2"},\n {"id": "a1"}, {"id": "zz"}]'
+    done = Completed(target.version(), 0, text, "", 0.1)
+    assert target.parse_snapshots(done) == ["a1", "b2"]
+    assert target.parse_snapshots(Completed(target.version(), 0, "[]", "", 0.1)) == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -166,6 +175,9 @@ def test_snapshots_are_lines(tmp_path: Path) -> None:
         (MINIMAL + "promises: {aspects: [contents]}\n", "Did you mean 'content'?"),
         (MINIMAL + "promises: {history: true}\n", "'history: true' needs 'snapshots'"),
         (MINIMAL + "snapshots: ls {repository}\n", "{snapshot} is missing"),
+        (MINIMAL + "snapshot: '(a+)'\n", "the pattern 'snapshot' needs 'snapshots'"),
+        (MINIMAL + "snapshot: 'a+'\n", "expected one pair of parentheses"),
+        (MINIMAL + "snapshot: '(a)(b)'\n", "expected one pair of parentheses"),
         (MINIMAL + "repository: [ftp]\n", "expected local, sftp, s3, rest or webdav, not 'ftp'"),
         (MINIMAL + "log: {retry: '('}\n", "not a regular expression"),
         (MINIMAL + "log: {retry: '(a*)*b'}\n", "forever"),

@@ -14,7 +14,7 @@ from backupchaos_targets.rclone import RcloneTarget
 from backupchaos_targets.reference import ReferenceTarget
 from backupchaos_targets.restic import ResticTarget
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "target.yaml"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 pytestmark = pytest.mark.slow
 
 
@@ -78,7 +78,17 @@ class TestCommandExample(TargetConformance):
     lists_are_structured = False
 
     def make_target(self) -> Target:
-        return CommandTarget.from_yaml(EXAMPLE)
+        return CommandTarget.from_yaml(EXAMPLES / "target.yaml")
+
+
+class TestKopiaExample(TargetConformance):
+    """So does that of a real tool."""
+
+    lists_are_structured = False
+    check_finds_damage = False  # its verify is content with what the cache has
+
+    def make_target(self) -> Target:
+        return CommandTarget.from_yaml(EXAMPLES / "kopia.yaml")
 
 
 def test_every_adapter_of_the_project_is_tested_here() -> None:

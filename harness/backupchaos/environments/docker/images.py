@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from backupchaos.errors import MissingCapability, UsageProblem
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 Pull = Literal["never", "missing"]
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 POLICY = "BACKUPCHAOS_PULL"
 """The environment variable that allows pulling."""
 
@@ -21,6 +23,19 @@ def pull_policy() -> Pull:
     if chosen not in ("never", "missing"):
         raise UsageProblem(f"{POLICY}: expected never or missing, not {chosen!r}")
     return "missing" if chosen == "missing" else "never"
+
+
+def search_path(config: Mapping[str, Any]) -> str:
+    """Where an image has its programs: its own PATH, and the folder of the program that it runs if not told otherwise.
+
+    ``config`` is what the engine says of the image. Small images have their only program in a folder of its own.
+    """
+    own = next((line[5:] for line in config.get("Env") or () if line.startswith("PATH=")), "")
+    folders = (own or PATH).split(":")
+    for words in (config.get("Entrypoint"), config.get("Cmd")):
+        if words and words[0].startswith("/"):
+            folders.append(os.path.dirname(words[0]))
+    return ":".join(dict.fromkeys(filter(None, folders)))
 
 
 def present(client: DockerClient, image: str) -> bool:

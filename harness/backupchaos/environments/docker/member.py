@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backupchaos.environments.base import Place
+from backupchaos.environments.docker.images import search_path
 from backupchaos.environments.docker.names import LABEL, OWNER, RUN, RUNTIME, owner
 from backupchaos.environments.local.channel import Channel
 from backupchaos.environments.local.isolation import BASE
@@ -29,7 +30,6 @@ _PACKAGES = Path(__file__).parents[2]
 _SCRATCH = {"/tmp": "size=64m,mode=1777", "/var/tmp": "size=64m,mode=1777", "/run": "size=16m,mode=755"}  # noqa: S108
 PYTHON = (f"{RUNTIME}/lib/ld.so", "--library-path", f"{RUNTIME}/lib", f"{RUNTIME}/bin/python3")
 """The agent's own, which runs in any image."""
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ class Member(LocalSandbox):
     ) -> None:
         self.wrapped = container.get_wrapped_container()
         process: Any = ContainerProcess(self.wrapped)
-        super().__init__(process, connection, "container", plan.paths, PATH)
+        image = self.wrapped.image
+        path = search_path(image.attrs.get("Config") or {} if image else {})
+        super().__init__(process, connection, "container", plan.paths, path)
         self.plan = plan
 
     @property
