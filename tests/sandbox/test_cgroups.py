@@ -252,6 +252,15 @@ def test_the_files_of_both_versions(  # noqa: PLR0917
     assert group.hits() == 3
 
 
+def test_it_is_said_why_a_group_has_no_use(tmp_path: Path) -> None:
+    assert "cannot be read" in cgroups._hindrance(str(tmp_path), 2, "memory")
+    (tmp_path / "cgroup.subtree_control").write_text("cpu io pids\n")
+    assert "does not pass memory on" in cgroups._hindrance(str(tmp_path), 2, "memory")
+    assert not cgroups._hindrance(str(tmp_path), 2, "cpu")
+    assert not cgroups._hindrance(str(tmp_path), 1, "memory")
+    assert "no groups there" in cgroups._hindrance(str(tmp_path / "absent"), 1, "memory")
+
+
 NOBODY = 65534
 ORDINARY = """
 import os, sys, time

@@ -198,26 +198,29 @@ def _usable(controller: Controller, reasons: list[str] | None = None) -> Iterato
     for version, mount, own in _hierarchies(controller):
         folder = os.path.normpath(mount + own)
         while True:
-            if _may_have(folder, version, controller):
+            hindrance = _hindrance(folder, version, controller)
+            if not hindrance:
                 yield version, folder
             elif reasons is not None:
-                reasons.append(f"{folder} may not be used")
+                reasons.append(f"{folder} may not be used, as {hindrance}")
             if folder in (mount, "/"):
                 break
             folder = os.path.dirname(folder)
 
 
-def _may_have(folder: str, version: int, controller: Controller) -> bool:
-    """Children of this group get the controller, and we may make one."""
+def _hindrance(folder: str, version: int, controller: Controller) -> str:
+    """Why we cannot make a group there that gets the controller; empty if we can."""
     if not os.access(folder, os.W_OK | os.X_OK):
-        return False
+        return "this user may make no groups there"
     if version == 1:
-        return True
+        return ""
     try:
         with open(os.path.join(folder, "cgroup.subtree_control"), encoding="ascii") as file:
-            return controller in file.read().split()
-    except OSError:
-        return False
+            if controller in file.read().split():
+                return ""
+    except OSError as problem:
+        return f"its cgroup.subtree_control cannot be read ({problem.strerror})"
+    return f"its cgroup.subtree_control does not pass {controller} on"
 
 
 def _hierarchies(controller: Controller) -> Iterator[tuple[int, str, str]]:
