@@ -59,6 +59,7 @@ def _docker() -> str:
     from backupchaos.engine.choosing import image_of
     from backupchaos.environments.docker import engine, images, names
     from backupchaos.errors import MissingCapability
+    from backupchaos.services.databases.registry import KINDS, make_database
     from backupchaos.services.minio import Minio
     from backupchaos.services.openssh import OpensshService
     from backupchaos.services.rest_server import RestServer
@@ -67,6 +68,7 @@ def _docker() -> str:
     wanted = [names.AGENT_IMAGE, names.PYTHON_IMAGE, names.TOXIPROXY_IMAGE]
     wanted += [image_of(resolve_target(name)) for name in ("restic", "rclone", "borg")]
     wanted += [OpensshService.image, Minio.image, RestServer.image]
+    wanted += [make_database(kind).image for kind in KINDS]
     try:
         client = engine.connect()
     except MissingCapability as error:

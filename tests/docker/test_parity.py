@@ -28,6 +28,9 @@ sys.path.pop(0)
         pytest.param("restic", "process_killed", Verdict.FAIL, marks=pytest.mark.needs("restic")),
         pytest.param("rclone", "network_loss", Verdict.PASS, marks=pytest.mark.needs("rclone")),
         pytest.param("borg", "disk_readonly", Verdict.PASS, marks=pytest.mark.needs("borg")),
+        pytest.param("reference", "catalog_down", Verdict.PASS, marks=pytest.mark.needs("redis")),
+        pytest.param("reference", "catalog_blinks", Verdict.PASS, marks=pytest.mark.needs("redis")),
+        pytest.param("reference", "tiers_slow_and_lossy", Verdict.PASS, marks=pytest.mark.needs("redis")),
         pytest.param(KOPIA, "normal", Verdict.PASS, marks=pytest.mark.needs("kopia"), id="kopia-normal-pass"),
     ],
 )

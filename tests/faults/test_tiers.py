@@ -13,7 +13,7 @@ from tests.faults.bench import Bench, Probe, Tried, bench
 from tests.faults.echo import _SERVE, DIAL, echo_service
 
 from backupchaos.commands import Command, Completed
-from backupchaos.engine import prepare
+from backupchaos.engine import choosing
 from backupchaos.errors import HarnessBroken
 from backupchaos.targets.base import DatabaseKind, Profile, Tier
 
@@ -62,7 +62,7 @@ class EchoDatabase:
 
 @pytest.fixture(autouse=True)
 def echo_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "database_for", lambda kind: EchoDatabase())
+    monkeypatch.setattr(choosing, "database_for", lambda kind: EchoDatabase())
 
 
 class Both(Probe):

@@ -7,13 +7,11 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from backupchaos.commands import Command, Completed
-from backupchaos.engine.tiers import TierServer, start_tiers
+from backupchaos.engine.tiers import TierServer
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
 from backupchaos.environments.local.environment import LocalEnvironment
@@ -23,7 +21,7 @@ from backupchaos.links.links import Links
 from backupchaos.services.databases import mariadb, postgres, redis
 from backupchaos.services.databases.base import Database
 from backupchaos.services.databases.postgres import find_postgres
-from backupchaos.services.databases.registry import KINDS, database_for
+from backupchaos.services.databases.registry import KINDS, database_for, make_database
 from backupchaos.targets.base import Tier
 
 PROGRAMS = {kind: pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in KINDS}
@@ -192,10 +190,12 @@ def test_a_missing_program_is_told_with_what_to_install(
     assert caught.value.capability == kind
 
 
-def test_containers_have_no_databases_of_this_machine() -> None:
-    world = SimpleNamespace(sandbox=SimpleNamespace(name="docker"))
-    with pytest.raises(MissingCapability, match="the docker sandbox starts no databases of this machine"):
-        start_tiers(cast(World, world), {"catalog": redis.Redis()}, cast(Links, None))
+@pytest.mark.parametrize("kind", KINDS)
+def test_containers_need_no_programs_of_this_machine(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    database = make_database(kind)
+    commands = (*database.preparations("/home"), database.command("/home", 1), database.ask(1))
+    assert all("/" not in command.argv[0] for command in commands)
 
 
 def test_an_unknown_kind_is_a_mistake() -> None:

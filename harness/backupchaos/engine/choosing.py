@@ -9,7 +9,7 @@ from backupchaos.errors import BackupChaosError, MissingCapability, UsageProblem
 from backupchaos.model.scenario import Scenario, ServiceKind
 from backupchaos.services.base import Imaged
 from backupchaos.services.databases.base import Database
-from backupchaos.services.databases.registry import KINDS, database_for
+from backupchaos.services.databases.registry import KINDS, database_for, make_database
 from backupchaos.services.servers import DEFAULT, Servers
 from backupchaos.targets.base import Contained, DatabaseKind, Profile, RepositoryType, Target
 
@@ -34,15 +34,19 @@ def make_sure_of_server(kind: RepositoryType, servers: Servers, environment: Env
 
 def make_databases(kinds: Mapping[str, DatabaseKind], environment: Environment) -> dict[str, Database]:
     """A fresh database for each service; raises ``MissingCapability`` where one cannot be run there."""
-    if kinds and isinstance(environment, Containing):
-        raise no_databases(environment.name)
-    return {name: database_for(kind) for name, kind in kinds.items()}
+    if not isinstance(environment, Containing):
+        return {name: database_for(kind) for name, kind in kinds.items()}
+    databases = {name: make_database(kind) for name, kind in kinds.items()}
+    for database in databases.values():
+        environment.need_image(database.image)
+    return databases
 
 
-def no_databases(environment: str) -> MissingCapability:
-    """Why a sandbox of containers has none."""
-    text = f"the {environment} sandbox starts no databases of this machine"
-    return MissingCapability("services", text, "choose the environment 'local'")
+def programs_of(databases: Iterable[Database], environment: Environment) -> list[str]:
+    """Paths of this machine that these databases must see there; none in containers, which have their own."""
+    if isinstance(environment, Containing):
+        return []
+    return [path for database in databases for path in database.expose()]
 
 
 def image_of(target: Target) -> str:

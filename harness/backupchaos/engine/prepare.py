@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from backupchaos.commands import Command
 from backupchaos.engine import guard
-from backupchaos.engine.choosing import choose_repository, choose_services, image_of, make_databases, shown
+from backupchaos.engine.choosing import (
+    choose_repository,
+    choose_services,
+    image_of,
+    make_databases,
+    programs_of,
+    shown,
+)
 from backupchaos.engine.options import LinkServer, RunOptions
 from backupchaos.engine.tiers import start_tiers
 from backupchaos.engine.world import World
@@ -242,7 +249,7 @@ def make_world(
     databases = make_databases(kinds, options.environment)
     expose = [
         *shown(target, options.environment),
-        *(path for database in databases.values() for path in database.expose()),
+        *programs_of(databases.values(), options.environment),
     ]
     if scenario.source.path is not None:
         expose.append(str(real_source(scenario.source.path)))

@@ -46,7 +46,9 @@ class TierRecords:
         if command is None:
             return None
         variables = tier_variables(direct)
-        done = self._world.run(command, what=f"jobs in {name}", timeout=PATIENCE, env=variables)
+        # In containers where the database is: its own client is there, and need not be in the target's image.
+        shape = self._world.tiers[name].shape
+        done = self._world.run(command, what=f"jobs in {name}", timeout=PATIENCE, env=variables, **shape)
         if not done.ok:
             return [], f"could not be asked (exit {done.returncode}): {done.output.strip()[-300:]}"
         try:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import posixpath
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backupchaos.commands import Command
 from backupchaos.engine import guard
-from backupchaos.engine.choosing import no_databases
-from backupchaos.environments.base import Place
+from backupchaos.environments.base import InContainers, Place
 from backupchaos.errors import HarnessBroken, UsageProblem
 from backupchaos.model.words import choices, shown
 from backupchaos.services.databases.base import Database
@@ -62,6 +61,11 @@ class TierServer:
         plain = world.sandbox.mechanism == "plain"
         # In a plain sandbox an ordinary user stays who he is; root must not be what the database refuses to be.
         self._user = None if plain and not _root() else database.user
+        self.shape: dict[str, Any] = {}
+        """More arguments of ``Sandbox.spawn``, for what is run where the database is."""
+        if isinstance(world.sandbox, InContainers):
+            world.sandbox.use_image_beside(name, database.image)
+            self.shape = {"beside": name}
 
     def make(self) -> None:
         """Its files, an empty database, a server that answers; raises ``HarnessBroken`` with its last words."""
@@ -70,8 +74,9 @@ class TierServer:
         for path, content, mode in self.database.files(self._home):
             call("write_file", path=path, base64=b64encode(content).decode(), mode=mode)
         for command in self.database.preparations(self._home):
+            what = f"make {self.name}"
             done = self._world.run(
-                command, what=f"make {self.name}", timeout=START, role="service", user=self._user
+                command, what=what, timeout=START, role="service", user=self._user, **self.shape
             )
             if not done.ok:
                 raise HarnessBroken(f"{self.name}: {command.argv[0]} failed: {done.output.strip()[-500:]}")
@@ -85,7 +90,7 @@ class TierServer:
     def restart(self) -> int:
         """Start it, for the first time or again; returns its pid when it answers to the password."""
         command = self.database.command(self._home, self._port)
-        pid = self.pid = self._world.start_tier(command, self.name, self.lines, self._user)
+        pid = self.pid = self._world.start_tier(command, self.name, self.lines, self._user, **self.shape)
         world = self._world
 
         def ended() -> bool:
@@ -106,7 +111,8 @@ class TierServer:
 
     def _works(self) -> bool:
         command = self.database.ask(self._port)
-        done = self._world.run(command, what=f"ask {self.name}", timeout=10.0, role="service")
+        what = f"ask {self.name}"
+        done = self._world.run(command, what=what, timeout=10.0, role="service", **self.shape)
         if self.database.answered(done):
             return True
         self._world.loop.pump_until(lambda: self.pid in self._world.exits, PAUSE)
@@ -130,12 +136,7 @@ def _root() -> bool:
 
 
 def start_tiers(world: World, databases: Mapping[str, Database], links: Links) -> None:
-    """Start every service of the scenario, each behind a link of its own.
-
-    Raises ``MissingCapability`` in containers, where the machine's own programs are not.
-    """
-    if databases and world.sandbox.name != "local":
-        raise no_databases(world.sandbox.name)
+    """Start every service of the scenario, each behind a link of its own; in containers, each in one of its image."""
     for name, database in databases.items():
         server = TierServer(world, name, database)
         server.make()

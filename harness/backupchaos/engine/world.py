@@ -155,8 +155,13 @@ class World:
         output.started()
         return pid
 
-    def start_tier(self, command: Command, name: str, lines: list[str], user: int | None) -> int:
-        """Start the server of another service; what it prints goes to the history and to ``lines``."""
+    def start_tier(
+        self, command: Command, name: str, lines: list[str], user: int | None, **shape: Any
+    ) -> int:
+        """Start the server of another service; what it prints goes to the history and to ``lines``.
+
+        ``shape`` goes to ``Sandbox.spawn``.
+        """
 
         def line(text: str) -> None:
             if len(lines) < 5000:
@@ -166,7 +171,7 @@ class World:
         output = OutputPipe(self.loop, line, command.secrets, head=64 * 1024)
         self._outputs.append(output)
         end = output.write_end
-        pid = self.sandbox.spawn(command, role="service", stdout=end, stderr=end, user=user)
+        pid = self.sandbox.spawn(command, role="service", stdout=end, stderr=end, user=user, **shape)
         output.started()
         return pid
 
@@ -246,11 +251,12 @@ class World:
         role: Role = "tool",
         env: Mapping[str, str] | None = None,
         user: int | None = None,
+        **shape: Any,
     ) -> Completed:
         """Run a short command to its end (restore, list, check); never raises for what it does.
 
         At the timeout its process tree gets TERM, then KILL. ``user`` is for commands that are not the
-        target's, which have the rights of its jobs.
+        target's, which have the rights of its jobs; ``shape`` goes to ``Sandbox.spawn``.
         """
         if env:
             command = Command(
@@ -262,7 +268,7 @@ class World:
         err = OutputPipe(self.loop, lambda _: None, command.secrets)
         started = time.monotonic()
         try:
-            pid = self.spawn(command, role, out, err, as_user=user)
+            pid = self.spawn(command, role, out, err, as_user=user, **shape)
             timed_out = not self.loop.pump_until(lambda: pid in self.exits, timeout)
             if timed_out:
                 self.end(pid)

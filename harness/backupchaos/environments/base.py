@@ -309,5 +309,8 @@ class InContainers(Protocol):
     def use_image_for(self, role: Role, image: str) -> None:
         """Run what has this role in a container of that image; before the first of them is started."""
 
+    def use_image_beside(self, name: str, image: str) -> None:
+        """Have one more container, for the service of that name; ``spawn`` takes its name as ``beside``."""
+
     def has_program(self, name: str) -> bool:
         """Whether one of the images at hand has a program that the harness would like to use."""

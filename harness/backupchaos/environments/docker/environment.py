@@ -176,7 +176,7 @@ class _Making:
         """Start one of the containers."""
         image = _FIXED.get(name) or sandbox.images.get(TARGET if name == BARE else name) or PYTHON_IMAGE
         images.need(self._client, image, self.pull)
-        places = _VOLUMES[name]
+        places = _VOLUMES.get(name, (Place.STATE,))  # another service: it has its files there
         shared = "" if name in (KEEPER, TARGET) else str(sandbox.member(TARGET).wrapped.id)
         mounts = name not in (LINK, TOXIPROXY)
         plan = Plan(

@@ -34,6 +34,7 @@ KEEPER, TARGET, BARE, SERVICE, LINK, TOXIPROXY = "keeper", "target", "bare", "se
 _MEMBER_OF: dict[str, str] = {"target": TARGET, "tool": TARGET, "service": SERVICE, "link": LINK}
 _IN_TARGET = {"network_stats", "free_port", "look_up", "ask_name"}
 """Operations that look at the network, as the target has it."""
+_BESIDE = "service-"
 _SHIFT = 24
 """Pids of different containers are told apart by the number of the container, above these bits."""
 
@@ -114,6 +115,10 @@ class DockerSandbox(ContainerMounts):
             raise HarnessBroken(f"the {name}'s container was made before its image was chosen")
         self.images[name] = image
 
+    def use_image_beside(self, name: str, image: str) -> None:
+        """See ``InContainers``."""
+        self.images[beside(name)] = image
+
     def has_program(self, name: str) -> bool:
         """See ``InContainers``; asked for the programs that the harness itself wants beside a service."""
         return name == TOXIPROXY_PROGRAM and self._made.at_hand(TOXIPROXY_IMAGE)
@@ -144,9 +149,15 @@ class DockerSandbox(ContainerMounts):
         return self._made.paths[place]
 
     def spawn(self, command: Command, *, role: Role, **options: Any) -> int:
-        """See ``Sandbox.spawn``; the program is looked for in the image of the role's container."""
+        """See ``Sandbox.spawn``; the program is looked for in the image of the role's container.
+
+        With ``beside``, in that of the service of this name.
+        """
         name = _MEMBER_OF[role]
-        if self._concealed and name == TARGET:
+        service: str | None = options.pop("beside", None)
+        if service is not None:
+            name = beside(service)
+        elif self._concealed and name == TARGET:
             name = BARE
         elif command.argv[0].rpartition("/")[2] == TOXIPROXY_PROGRAM:
             name = TOXIPROXY
@@ -304,6 +315,11 @@ class DockerSandbox(ContainerMounts):
             shutil.rmtree(self._made.folder)
         if problems:
             raise problems[0]
+
+
+def beside(name: str) -> str:
+    """The member in which a service besides the repository's server runs."""
+    return _BESIDE + name
 
 
 def _renamed(rule: SyscallRule, before: Sequence[str], after: Sequence[str]) -> SyscallRule:

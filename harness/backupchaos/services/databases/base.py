@@ -20,7 +20,11 @@ NOBODY = 65534
 
 
 class Database(Protocol):
-    """One database server of one run. ``home`` is a directory of its own, ``port`` one of 127.0.0.1."""
+    """One database server of one run. ``home`` is a directory of its own, ``port`` one of 127.0.0.1.
+
+    In a container of its image its programs are those on the image's PATH: a command that names one by its path
+    on this machine is looked up there by its name.
+    """
 
     kind: DatabaseKind
     name: str

@@ -77,7 +77,11 @@ class Postgres:
         return (str(folder.parents[2] if PACKAGE in folder.parts else folder.parent),)
 
     def _program(self, name: str) -> str:
-        return str(find_postgres() / name)
+        """Where it is on this machine; only its name where it is not, which is enough in a container."""
+        try:
+            return str(find_postgres() / name)
+        except MissingCapability:
+            return name
 
     def files(self, home: str) -> Sequence[tuple[str, bytes, int]]:
         """The password, for initdb."""

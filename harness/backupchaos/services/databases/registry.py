@@ -21,14 +21,19 @@ KINDS: tuple[DatabaseKind, ...] = tuple(_OURS)
 
 
 def database_for(kind: str) -> Database:
-    """A fresh database of this kind, with a password of its own.
+    """A fresh database of this kind, with a password of its own, which can be run on this machine.
 
     Raises ``UsageProblem`` for an unknown kind, and ``MissingCapability`` when a program is not there.
     """
+    database = make_database(kind)
+    database.available()
+    return database
+
+
+def make_database(kind: str) -> Database:
+    """The same, wherever it is to be run: in a container its programs need not be on this machine."""
     if kind not in _OURS:
         raise UsageProblem(f"there is no database {shown(kind)}. {choices(kind, list(KINDS), 'Kinds')}")
     module, name = _OURS[kind]
     found: Any = getattr(import_module(f"backupchaos.services.databases.{module}"), name)
-    database = cast("Callable[[], Database]", found)()
-    database.available()
-    return database
+    return cast("Callable[[], Database]", found)()
