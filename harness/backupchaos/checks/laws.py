@@ -6,10 +6,10 @@ Each law is a function of the case to rows. ``as_declared`` is the expectations 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from backupchaos.checks.case import Case
+from backupchaos.checks.loud import loud
 from backupchaos.checks.rows import row
 from backupchaos.results import CheckResult, Evidence, RestoreResult
 
@@ -173,39 +173,6 @@ def source_untouched(case: Case) -> list[CheckResult]:
             evidence=[Evidence(event["words"], (event.seq,), event.t) for event in moved],
         )
     ]
-
-
-def loud(case: Case) -> list[CheckResult]:
-    """On failure or partial success: exit code not 0, and a log record that names the cause."""
-    job = case.job()
-    title = "a failure is told, with its cause"
-    if job is None:
-        return [row("loud", title, "an error record", "the job never ended", None, law="loud")]
-    if job.outcome == "success":
-        return [row("loud", title, "nothing to tell", "it claims success", True, law="loud")]
-    levels = {"error"} if job.outcome == "failure" else {"error", "warning"}
-    records = [event for event in case.logs() if event["level"] in levels]
-    wanted = case.causes()
-    # The failure must be an error record; its cause may stand in a warning before it.
-    named = [
-        event
-        for event in case.logs()
-        if records and event["level"] in {"error", "warning"}
-        if any(re.search(pattern, event["text"], re.IGNORECASE) for _, pattern in wanted)
-    ]
-    expected = f"exit code not 0, {' or '.join(sorted(levels))} record naming the cause"
-    if job.returncode == 0:
-        return [row("loud", title, expected, "exit code 0", False, law="loud")]
-    if not wanted:
-        holds = bool(records)
-        return [row("loud", title, expected, f"{len(records)} records", holds, law="loud")]
-    observed = (
-        f"exit {job.returncode}; {named[0]['text'][:300]!r}"
-        if named
-        else f"exit {job.returncode}; {len(records)} records, none names the cause"
-    )
-    evidence = [Evidence(event["text"][:300], (event.seq,), event.t) for event in (named or records)[:5]]
-    return [row("loud", title, expected, observed, bool(named), law="loud", evidence=evidence)]
 
 
 def bounded(case: Case) -> list[CheckResult]:
