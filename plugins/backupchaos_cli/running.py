@@ -19,6 +19,7 @@ from backupchaos.session.capabilities import gap, look
 from backupchaos.session.console import Console, style_for
 from backupchaos.session.overrides import with_overrides
 from backupchaos.session.progress import defused
+from backupchaos.session.requirable import check_capabilities
 from backupchaos.session.runner import NotCovered, Order, Session
 from backupchaos.session.selection import Selected, select
 from backupchaos.session.settings import Settings
@@ -47,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
         remote_docker=options.allow_remote_docker,
         servers=chosen(options.service, SERVICE),
     )
-    _check_words(options.require)
+    check_capabilities(options.require, "--require", [target])
     orders = list(_orders(options, selected, target, seed))
     check_repository(options.repository or "", target, "--repository")
     for order in orders:  # all of them before the first
@@ -68,17 +69,6 @@ def main(options: argparse.Namespace) -> int:
         if results:
             _finish(session, results, options.report or options.results / "report.html")
     return 1 if required else exit_code(results)
-
-
-def _check_words(words: Sequence[str]) -> None:
-    from backupchaos.model.words import nearest
-    from backupchaos.session.capabilities import known_capabilities
-
-    known = known_capabilities()
-    for word in words:
-        near = nearest(word, known)
-        if word not in known and near is not None:
-            raise UsageProblem(f"--require: there is no capability {word!r}. Did you mean {near!r}?")
 
 
 def _orders(

@@ -16,6 +16,7 @@ FOLDER = ".backupchaos"
 ALLOW = "--backup-allow"
 SERVICE = "--backup-service"
 REPOSITORY = "--backup-repository"
+REQUIRE = "--backup-require"
 _ENVIRONMENTS = ("auto", "local", "docker")
 _REPOSITORIES = ("local", "sftp", "s3", "rest", "webdav", "any", "remote")
 _KEEP = ("never", "failed", "always")

@@ -15,7 +15,7 @@ from backupchaos.session.console import Console, style_for
 from backupchaos.session.runner import Session
 from backupchaos.session.selection import Selected, select
 from backupchaos.session.settings import EnvironmentName, KeepWord, LinkWord, PullWord, Settings
-from pytest_backupchaos.options import ALLOW, REPOSITORY, SERVICE
+from pytest_backupchaos.options import ALLOW, REPOSITORY, REQUIRE, SERVICE
 from pytest_backupchaos.plugin import OPTIONS, STATE, TERMINAL
 
 if TYPE_CHECKING:
@@ -82,9 +82,18 @@ class State:
                 for name in self.options.targets:
                     check_repository(self.options.repository, self.target(name), REPOSITORY)
             self._check_allowed(selected)
-            check_capabilities(self.options.require)
+            self._check_required()
         except UsageProblem as problem:
             raise pytest.UsageError(str(problem)) from None
+
+    def _check_required(self) -> None:
+        from backupchaos.session.requirable import check_capabilities
+        from backupchaos.targets.registry import project_targets
+
+        if self.options.require:
+            chosen_targets = [self.target(name) for name in self.options.targets]
+            own = project_targets(self.options.root)
+            check_capabilities(self.options.require, REQUIRE, [*chosen_targets, *own])
 
     def _check_allowed(self, selected: Iterable[Selected]) -> None:
         from backupchaos.engine.guard import check
@@ -157,18 +166,3 @@ def allowed(words: Iterable[str]) -> frozenset[str]:
         return check_words(words, ALLOW)
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
-
-
-def check_capabilities(words: Iterable[str]) -> None:
-    """Raise ``UsageProblem`` for a required capability that is probably misspelt.
-
-    Adapters of third parties bring words of their own, so an unknown word alone is no mistake.
-    """
-    from backupchaos.model.words import nearest
-    from backupchaos.session.capabilities import known_capabilities
-
-    known = known_capabilities()
-    for word in words:
-        near = nearest(word, known)
-        if word not in known and near is not None:
-            raise UsageProblem(f"--backup-require: there is no capability {word!r}. Did you mean {near!r}?")

@@ -61,6 +61,8 @@ def test_usage_mistakes_give_4(cli: Cli, words: tuple[str, ...]) -> None:
         (("run", "normal", "--target=referense"), "Did you mean 'reference'?"),
         (("run", "normal", "--repository=sftpp"), "repository"),
         (("run", "normal", "--require=volume"), "Did you mean 'volumes'?"),
+        (("run", "normal", "--require=foo"), "--require: there is no capability 'foo'. Known: "),
+        (("run", "normal", "--require=foo", "--dry-run"), "--require: there is no capability 'foo'. Known: "),
         (("run", "normal", "--repository=s3"), "target reference speaks only local, sftp"),
         (("run", "normal", "--allow=/etc"), "--allow: '/etc' belongs to the system and is never allowed"),
         (("run", "normal", "--allow=nas"), "--allow: expected HOST:PORT"),
@@ -302,3 +304,10 @@ def test_the_entry_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=os.environ
     )
     assert done.stdout.endswith("[]\n")
+
+
+def test_a_plan_knows_that_a_local_repository_has_no_link(cli: Cli) -> None:
+    code, out, _ = cli("run", "network_loss", "normal", "--repository=local", "--dry-run")
+    assert code == 0
+    assert "a local repository has none (leave the repository open, or choose remote)" in out
+    assert "1 of 2 runs can be made here" in out

@@ -29,3 +29,14 @@ def test_a_real_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 run: 1 pass" in done.stdout
     assert (tmp_path / ".backupchaos/report.html").is_file()
+
+
+@pytest.mark.needs("namespaces")
+def test_a_fault_of_the_link_and_a_local_repository(tmp_path: Path) -> None:
+    """No word of a broken harness: the reason, and nothing was run."""
+    words = [*CLI, "run", "network_loss", "--repository=local"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "network_loss: skipped: link: network." in done.stdout
+    assert "needs a link, and a local repository has none" in done.stdout
+    assert "harness" not in done.stdout

@@ -113,3 +113,17 @@ def test_every_option_has_help_and_an_ini_key(project: pytest.Pytester) -> None:
     ):
         assert f"--backup-{name}" in text
         assert f"backup_{name.replace('-', '_')} (" in text
+
+
+def test_an_unknown_capability_requires_nothing_and_is_refused(
+    project: pytest.Pytester, fakes: ModuleType
+) -> None:
+    result = project.runpytest("--backup-scenario=normal", "--backup-require=foo")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --backup-require: there is no capability 'foo'. Known: *"])
+    assert fakes.calls == []
+
+
+def test_a_target_of_the_project_can_be_required(project: pytest.Pytester) -> None:
+    (project.path / "pyproject.toml").write_text('[tool.backupchaos.target.mine]\nbackup = "true"\n')
+    project.runpytest("--backup-scenario=normal", "--backup-require=mine").assert_outcomes(passed=1)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from backupchaos.environments.base import Containing, Environment
 from backupchaos.errors import BackupChaosError, MissingCapability, UsageProblem
+from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.scenario import Scenario, ServiceKind
 from backupchaos.services.base import Imaged
 from backupchaos.services.databases.base import Database
@@ -78,6 +79,8 @@ def choose_repository(scenario: Scenario, target: Target, servers: Servers = DEF
     """
     speaks = sorted(target.profile.speaks, key=lambda kind: kind not in servers.names)
     wanted = scenario.repository
+    if wanted == "local":
+        _need_no_link(scenario)
     if wanted in speaks:
         return _with_a_fair_server(scenario, [wanted], servers)
     if wanted not in {"any", "remote"}:
@@ -94,6 +97,18 @@ def choose_repository(scenario: Scenario, target: Target, servers: Servers = DEF
             f"target {target.name} speaks only {', '.join(target.profile.speaks)}",
         )
     return _with_a_fair_server(scenario, candidates, servers)
+
+
+def _need_no_link(scenario: Scenario) -> None:
+    """Of a file the loader says it, with the line; but the kind may come from an option or a test."""
+    for fault in scenario.faults.values():
+        if fault.on_link == REPOSITORY:
+            part = "link" if fault.needs_link else "server"
+            raise MissingCapability(
+                "link",
+                f"{fault.kind} needs a {part}, and a local repository has none",
+                "leave the repository open, or choose remote",
+            )
 
 
 _OTHER_SERVER = {"rest": "use the server rest-server, or "}

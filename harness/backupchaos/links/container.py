@@ -70,8 +70,8 @@ class Official:
             )
             self._container.start()
         except APIError as problem:
-            why = str(problem.explanation or problem)
-            raise realserver.Unusable(names.TOXIPROXY_IMAGE, why, realserver.HINT) from None
+            why = f"{names.TOXIPROXY_IMAGE}: {problem.explanation or problem}"
+            raise realserver.Unusable(realserver.PROGRAM, why, realserver.HINT) from None
         return realserver.answering(port, None, names.TOXIPROXY_IMAGE)
 
     def close(self) -> None:
@@ -116,7 +116,9 @@ def _taken_out(docker: DockerClient) -> int:
             program = found.read() if found is not None else b""
     except (APIError, KeyError, tarfile.TarError) as problem:
         raise MissingCapability(
-            names.TOXIPROXY_IMAGE, f"{_ENTRY} could not be taken out of the image: {problem}", realserver.HINT
+            realserver.PROGRAM,
+            f"{_ENTRY} could not be taken out of the image {names.TOXIPROXY_IMAGE}: {problem}",
+            realserver.HINT,
         ) from None
     memory = os.memfd_create("toxiproxy", os.MFD_CLOEXEC)
     with open(memory, "wb", closefd=False) as file:

@@ -14,43 +14,6 @@ if TYPE_CHECKING:
     from backupchaos.services.servers import Servers
     from backupchaos.targets.base import Target
 
-OF_THE_SANDBOX = (
-    "clock",
-    "namespaces",
-    "network",
-    "permissions",
-    "processes",
-    "readonly",
-    "short_writes",
-    "syscalls",
-    "volumes",
-    "xattrs",
-)
-_OTHERS = (
-    "toxiproxy-server",
-    "docker",
-    "rclone",
-    "local",
-    "sftp",
-    "s3",
-    "rest",
-    "webdav",
-    "remote repository",
-    "services",
-    "redis",
-    "postgres",
-    "mariadb",
-)
-
-
-def known_capabilities() -> tuple[str, ...]:
-    """Every word that ``--backup-require`` takes for certain, ``all`` included; adapters may bring others."""
-    from backupchaos.services.registry import service_names
-    from backupchaos.session.settings import EVERYTHING
-    from backupchaos.targets.registry import target_names
-
-    return tuple(sorted({EVERYTHING, *OF_THE_SANDBOX, *_OTHERS, *target_names(), *service_names()}))
-
 
 @dataclass(frozen=True)
 class Here:

@@ -212,3 +212,26 @@ def test_a_server_that_no_run_would_use_is_told() -> None:
         "--x=minio would change nothing: it serves s3, and what was selected uses local, sftp. "
     )
     assert told(Servers({"s3": "minio"})) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (
+            {"network.down": "repository", "for": 1.0},
+            "link: network.down needs a link, and a local repository",
+        ),
+        ({"service.kill": "repository", "for": 1.0}, "service.kill needs a server, and a local repository"),
+    ],
+)
+def test_a_local_repository_has_nothing_between(fault: dict[str, Any], words: str) -> None:
+    """The loader refuses such files; an option or a test may make one of any scenario."""
+    with pytest.raises(MissingCapability, match=words):
+        chosen(fault, "local", "local", "sftp")
+    assert chosen(fault, "any", "local", "sftp") == "sftp"
+
+
+def test_a_fault_of_another_service_leaves_a_local_repository_alone() -> None:
+    kill = {"service.kill": "catalog", "for": 1.0}
+    named = story(repository="local", services={"catalog": "any"}, faults={"f": kill})
+    assert choose_repository(named, Using(catalog=())) == "local"  # type: ignore[arg-type]
