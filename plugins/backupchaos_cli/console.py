@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
+
+_LEAST = 20
+"""Columns below which a wrapped text is harder to read than one that runs over the edge."""
 
 
 def colour() -> bool:
@@ -40,3 +45,29 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]).rstrip()
         for row in rows
     ]
+
+
+def wrapped(rows: Sequence[Sequence[str]], *, beside: int) -> list[str]:
+    """As ``columns``, but on a terminal the last column goes on below itself instead of running over the edge.
+
+    ``beside`` is how many columns the caller puts in front of each line. Nothing is ever cut off; where no terminal
+    is written to, or too narrow a one, the lines are whole.
+    """
+    lines = columns(rows)
+    room = _room()
+    if not room or not rows:
+        return lines
+    start = sum(max(len(row[i]) for row in rows) + 2 for i in range(len(rows[0]) - 1))
+    if room - beside - start < _LEAST:
+        return lines
+    below = "\n" + " " * (beside + start)
+    width = room - beside - start
+    return [
+        (line[:start] + below.join(textwrap.wrap(row[-1], width, break_on_hyphens=False))).rstrip()
+        for row, line in zip(rows, lines, strict=True)
+    ]
+
+
+def _room() -> int:
+    """Columns of the terminal that standard output is; 0 if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0

@@ -17,11 +17,8 @@ from backupchaos.targets.base import Target
 from backupchaos.targets.registry import resolve_target
 from backupchaos_cli import facts, trials
 from backupchaos_cli.catalogue import Tried, by_layer, every_fault
-from backupchaos_cli.console import columns, dim, mark, say
+from backupchaos_cli.console import dim, mark, say, wrapped
 from backupchaos_cli.trials import Finding
-
-_WIDTH = 58
-"""Characters of a mechanism that a line can bear."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -77,7 +74,9 @@ def _as_text(
     target: Target, here: Here, findings: Sequence[Finding], faults: Sequence[Tried], gaps: dict[str, str]
 ) -> None:
     group = ""
-    rows = columns([(f.name, f.detail + (f"; {f.hint}" if f.hint and not f.good else "")) for f in findings])
+    rows = wrapped(
+        [(f.name, f.detail + (f"; {f.hint}" if f.hint and not f.good else "")) for f in findings], beside=4
+    )
     for finding, row in zip(findings, rows, strict=True):
         if finding.group != group:
             group = finding.group
@@ -98,18 +97,12 @@ def _fault_table(target: Target, faults: Sequence[Tried]) -> None:
     say(f"faults, each brought into force and taken away, with target {target.name}:")
     for layer, kinds in by_layer(faults):
         say(f"  {layer}:")
-        rows = columns(
-            [(one.kind, _short(one.mechanism) if one.usable else f"no: {one.detail}") for one in kinds]
-        )
-        for one, row in zip(kinds, rows, strict=True):
+        rows = [(one.kind, one.mechanism if one.usable else f"no: {one.detail}") for one in kinds]
+        for one, row in zip(kinds, wrapped(rows, beside=6), strict=True):
             say(f"    {mark(one.usable)} {row}")
             for way in one.ways if len(one.ways) > 1 else ():
                 shown = way.mechanism if way.usable else f"{way.name}: no: {way.detail}"
-                say(f"        {mark(way.usable)} {shown}")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
+                say(f"        {mark(way.usable)} {wrapped([(shown,)], beside=10)[0]}")
 
 
 def _as_json(

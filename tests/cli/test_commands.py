@@ -311,3 +311,14 @@ def test_a_plan_knows_that_a_local_repository_has_no_link(cli: Cli) -> None:
     assert code == 0
     assert "a local repository has none (leave the repository open, or choose remote)" in out
     assert "1 of 2 runs can be made here" in out
+
+
+def test_a_plan_knows_that_no_disk_image_can_be_mounted(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "3 of 3 runs" in cli("run", "power_cut", "lying_disk", "normal", "--dry-run")[1]
+    monkeypatch.setenv("FAKE_LACKING", "image=for root only")
+    out = cli("run", "power_cut", "lying_disk", "normal", "--dry-run")[1]
+    assert out.count("image: for root only") == 2
+    assert "1 of 3 runs can be made here" in out
+    found = {one["name"]: one for one in json.loads(cli("list", "--json")[1])}
+    assert "image" in found["power_cut"]["needs"]
+    assert (found["power_cut"]["runnable"], found["normal"]["runnable"]) == (False, True)

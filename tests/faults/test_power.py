@@ -226,3 +226,18 @@ def test_what_a_cut_cost_in_words() -> None:
     )
     assert differing({"a": (1, "x")}, {"a": (1, "y"), "b": (0, "-")}) == ["a", "b"]
     assert differing(written, dict(written)) == []
+
+
+@pytest.mark.needs("namespaces")
+@pytest.mark.parametrize("mechanism", ["auto", "userns", "plain"])
+def test_a_plan_is_told_what_the_fault_would_be_told(mechanism: str) -> None:
+    environment = LocalEnvironment(mechanism)
+    why = ""
+    with environment.sandbox({Place.REPOSITORY: 2**20}) as sandbox:
+        try:
+            sandbox.use_image(Place.REPOSITORY)
+        except MissingCapability as gap:
+            assert gap.capability == "image"
+            why = f"{gap.reason} ({gap.hint})" if gap.hint else gap.reason
+    assert environment.probe()["image"] == why
+    assert why or mechanism == "auto"

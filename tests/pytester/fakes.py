@@ -38,7 +38,7 @@ class FakeEnvironment:
     name = "fake"
 
     def probe(self) -> Mapping[str, str]:
-        return {**dict.fromkeys(FakeSandbox.capabilities, ""), **table("FAKE_LACKING")}
+        return {**dict.fromkeys((*FakeSandbox.capabilities, "image"), ""), **table("FAKE_LACKING")}
 
     def sandbox(self, sizes: object, *, expose: object = ()) -> FakeSandbox:
         return FakeSandbox()

@@ -185,6 +185,9 @@ class Fault(ABC, Generic[Spec]):
     """How it is done here, in words; a class that probes sets it on the instance."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """Capabilities of the sandbox without which this fault cannot be had."""
+    tries: ClassVar[frozenset[str]] = frozenset()
+    """What ``available`` finds out by making it, since no sandbox offers it beforehand: for plans, by the words of
+    ``Environment.probe``."""
     cause: ClassVar[str]
     server_tells: ClassVar[bool] = False
     """The proof is what the link's server tells of its own doing, which only the embedded one does."""

@@ -27,6 +27,7 @@ class _Power(Fault[Spec]):
     """
 
     needs = frozenset({"volumes"})
+    tries = frozenset({"image"})
     cause = r"signal|killed|power|interrupt"
     lies: ClassVar[bool]
     """The disk forgets everything since the job began, whatever it was asked to make safe."""

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from backupchaos.targets.base import Target
 
 
+_MADE = ("image",)
+"""Capabilities that no sandbox has beforehand: a fault makes them, and the probe has tried it."""
+
+
 @dataclass(frozen=True)
 class Here:
     """What a sandbox really offers here, with the reason for each thing that it lacks.
@@ -44,15 +48,15 @@ def look(environment: Environment, *, deep: bool = True) -> Here:
         words, offered = f"{sandbox.name}, {sandbox.mechanism}", sandbox.capabilities
     finally:
         sandbox.close()
-    lacking = {name: why for name, why in environment.probe().items() if why} if deep else {}
-    return Here(words, offered - set(lacking), environment, lacking=lacking)
+    found = environment.probe() if deep else {}
+    lacking = {name: why for name, why in found.items() if why}
+    made = {name for name in _MADE if name in found}
+    return Here(words, (offered | made) - set(lacking), environment, lacking=lacking)
 
 
 def needs(scenario: Scenario) -> tuple[str, ...]:
     """The capabilities that a scenario's faults, repository and other services need, sorted."""
-    from backupchaos.faults.registry import mechanisms
-
-    words = {need for fault in scenario.faults.values() for need in mechanisms()[fault.kind].needs}
+    words = _wanted(scenario)
     if scenario.needs_link:
         words.add("link")
     if scenario.repository not in {"any", "local"}:
@@ -73,7 +77,6 @@ def gap(scenario: Scenario, target: Target, here: Here, servers: Servers | None 
         make_sure_of_server,
         with_needed_services,
     )
-    from backupchaos.faults.registry import mechanisms
     from backupchaos.services.servers import DEFAULT
     from backupchaos.session.asking import lacks
 
@@ -91,8 +94,15 @@ def gap(scenario: Scenario, target: Target, here: Here, servers: Servers | None 
             return asked
     except MissingCapability as missing:
         return str(missing)
-    wanted = {need for fault in scenario.faults.values() for need in mechanisms()[fault.kind].needs}
     return "; ".join(
         f"{name}: {here.lacking.get(name) or f'the sandbox ({here.mechanism}) has it not'}"
-        for name in sorted(wanted - here.capabilities)
+        for name in sorted(_wanted(scenario) - here.capabilities)
     )
+
+
+def _wanted(scenario: Scenario) -> set[str]:
+    """What its faults need of the sandbox, and what they make themselves if it can be made."""
+    from backupchaos.faults.registry import mechanisms
+
+    made = [mechanisms()[fault.kind] for fault in scenario.faults.values()]
+    return {name for fault in made for name in fault.needs | fault.tries}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from backupchaos.environments.base import Place
 from backupchaos.environments.local.environment import SetupFailed, candidates, start, visible
-from backupchaos.errors import BackupChaosError
+from backupchaos.environments.local.sandbox import LocalSandbox
+from backupchaos.errors import BackupChaosError, MissingCapability
 
 _PLAIN = {
     "volumes": "a plain directory has no size of its own",
@@ -34,7 +35,7 @@ def probe(mechanism: str) -> Mapping[str, str]:
             refusal = "{} ({})".format(*explain(problem))
         except BackupChaosError as problem:
             refusal = str(problem)
-    names = ("namespaces", *_PLAIN, "syscalls", "xattrs", "permissions")
+    names = ("namespaces", *_PLAIN, "image", "syscalls", "xattrs", "permissions")
     return dict.fromkeys(names, refusal)
 
 
@@ -45,6 +46,7 @@ def _try(mechanism: str, refusal: str) -> dict[str, str]:
         reasons: dict[str, str] = {"permissions": ""}
         reasons |= sandbox.call("probe_syscalls")
         reasons |= sandbox.call("probe_attributes", volume=place)
+        reasons["image"] = _image(sandbox)
         if mechanism == "plain":
             reasons["namespaces"] = refusal
             reasons |= {name: f"{why}: {refusal}" for name, why in _PLAIN.items()}
@@ -55,6 +57,17 @@ def _try(mechanism: str, refusal: str) -> dict[str, str]:
         if sandbox.processes():
             reasons["processes"] = "processes of the host are visible"
         return reasons
+
+
+def _image(sandbox: LocalSandbox) -> str:
+    """Why no volume can be put on a disk image; empty if one has been."""
+    try:
+        sandbox.use_image(Place.CACHE)  # which no other question is about
+    except MissingCapability as gap:
+        return f"{gap.reason} ({gap.hint})" if gap.hint else gap.reason
+    except (BackupChaosError, OSError) as problem:
+        return str(problem)
+    return ""
 
 
 def explain(problem: SetupFailed | None) -> tuple[str, str]:
