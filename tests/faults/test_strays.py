@@ -457,7 +457,7 @@ def test_another_job_is_done_by_the_other_program(tmp_path: Path) -> None:
 
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "service_for", lambda kind, prefer=None: Echo())
+    monkeypatch.setattr(registry, "make_service", lambda kind, prefer=None: Echo())
 
 
 @pytest.mark.parametrize("kind", ["network.slow", "network.latency"])

@@ -1,4 +1,4 @@
-"""Every condition of DESIGN's list, at the start and at the end of a fault, on real jobs: at which byte, call or word."""
+"""Every kind of trigger, at the start and at the end of a fault, on real jobs: at which byte, call or word."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Places:
         def watched(self: Latency) -> Any:
             assert self.ground.link is not None
             seen[word].append(self.ground.link.state()["up"])
-            return whole(self)
+            done = whole(self)
+            go = f"{self.ground.sandbox.path(Place.TEMP)}/{word}"
+            self.ground.sandbox.call("write_file", path=go, text="")
+            return done
 
         monkeypatch.setattr(Latency, word, watched)
 
@@ -142,6 +145,8 @@ def test_what_is_written_without_a_call_is_seen_by_the_growth(tmp_path: Path, st
 # -- over the link -----------------------------------------------------------------------------------------
 
 SEND = DIAL + "sock = dial()\nsay('ready')\nfor number in range(64): echo(sock, bytes(5000))\n"
+WAIT = "while not os.path.exists('{temp}/apply'): time.sleep(0.005)\n"
+"""What a job says takes a while to be read; whether it has come to some byte by then is not the question here."""
 SLOWER = {"network.latency": "repository", "delay": 0.001}
 
 
@@ -151,7 +156,8 @@ def test_over_a_link_each_comes_and_goes_at_its_byte(
     tmp_path: Path, sent: Places, when: Any, until: dict[str, Any]
 ) -> None:
     fault = {**SLOWER, "when": when, "until": until}
-    with bench(tmp_path, fault, python(SEND), repository="rest", **NEW) as made:
+    code = SEND.replace("for number", f"{WAIT}for number") if "log" in when else SEND
+    with bench(tmp_path, fault, python(code), repository="rest", **NEW) as made:
         made.go()
         new = made.phases.new_bytes
     share = when == {"at": 0.25}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.integration.unchecked import unchecked
 
 from backupchaos.engine.run import Run
 from backupchaos.environments.base import Place, Usage
@@ -30,19 +31,13 @@ SLOW = {"slow": {"disk.slow": "source", "delay": 0.02}}
 
 
 def both(faults: dict[str, Any], **more: Any) -> Scenario:
-    """Put together unchecked: two faults of one family are refused in a file, and in Python."""
     fields = {
         "scenario": "both",
         "title": "Several faults at once",
         "repository": "local",
         "source": {"files": 40, "size": 2 * 2**20, "new": 2**20},
     }
-    alone = [
-        Scenario.model_validate({**fields, "faults": {name: faults[name]}}, strict=False) for name in faults
-    ]
-    together = {name: fault for one in alone for name, fault in one.faults.items()}
-    whole = Scenario.model_validate({**fields, **more}, strict=False)
-    return whole.model_copy(update={"faults": together})
+    return unchecked(fields, faults, **more)
 
 
 def undone(run: Run) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.faults import matrix
+from tests.integration.unchecked import unchecked
 
 from backupchaos.commands import Command
 from backupchaos.engine.run import Run
@@ -74,16 +75,13 @@ class Littered(ReferenceTarget):
 @pytest.mark.parametrize("group", TOOTHLESS)
 def test_a_fault_without_teeth_is_invalid(group: str, run_here: Callable[..., Run]) -> None:
     repository, faults = TOOTHLESS[group]
-    scenario = Scenario.model_validate(
-        {
-            "scenario": "toothless",
-            "title": "Faults that cannot bite",
-            "source": {"files": 30, "size": 2**20, "new": 2**19},
-            "repository": repository,
-            "faults": {f"f{number}": fault for number, fault in enumerate(faults)},
-        },
-        strict=False,
-    )
+    fields = {
+        "scenario": "toothless",
+        "title": "Faults that cannot bite",
+        "source": {"files": 30, "size": 2**20, "new": 2**19},
+        "repository": repository,
+    }
+    scenario = unchecked(fields, {f"f{number}": fault for number, fault in enumerate(faults)})
     run = run_here(scenario, ReferenceTarget() if repository == REMOTE else Littered())
     assert run.verdict is Verdict.INVALID, run.result.headline
     assert [fault.kind for fault in run.result.faults] == [next(iter(fault)) for fault in faults]
