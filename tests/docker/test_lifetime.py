@@ -25,7 +25,7 @@ source: {files: 30, size: 1MiB, new: 512KiB}
 faults:
   down: {network.down: repository, when: {at: 50%}}
   full: {disk.full: repository, when: {at: 50%}}
-  still: {process.pause: target, when: {at: 50%}}
+  still: {process.pause: target, when: {at: 50%}, for: 50s}
 """
 
 

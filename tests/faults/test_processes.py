@@ -13,6 +13,7 @@ from tests.faults.bench import Probe, Tried, bench, python, tried
 from backupchaos.commands import Command
 from backupchaos.engine import world
 from backupchaos.errors import MissingCapability
+from backupchaos.faults import processes
 from backupchaos.targets.base import Workspace
 
 pytestmark = pytest.mark.needs("namespaces", "seccomp")
@@ -76,7 +77,58 @@ def test_any_other_signal_is_the_jobs_to_handle(tmp_path: Path, name: str) -> No
     result = tried(tmp_path, kill(signal=name), python(HANDLES))
     assert result.returncode == 3
     assert f"told SIG{name}" in result.lines
+    assert len(result.proof) == 1
     assert f"SIG{name} delivered" in result.proof[0]
+    assert result.proof[0].endswith("which caught it")
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "USR1", "ABRT"])
+def test_a_job_that_dies_of_another_signal_has_met_it(tmp_path: Path, name: str) -> None:
+    result = tried(tmp_path, kill(signal=name), python(WAITS))
+    assert result.returncode == -getattr(signal, f"SIG{name}")
+    assert result.proof == [f"the job was ended by SIG{name}"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "signal.signal(signal.SIGUSR1, signal.SIG_IGN)",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})",
+    ],
+)
+def test_a_signal_that_the_job_never_hears_of_is_no_bite(
+    tmp_path: Path, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    code = f"import signal, time\n{setting}\nprint('ready', flush=True)\ntime.sleep(1)"
+    result = tried(tmp_path, kill(signal="USR1"), python(code))
+    assert result.returncode == 0
+    assert result.proof == []
+
+
+def test_a_job_may_take_a_signal_from_its_queue(tmp_path: Path) -> None:
+    code = (
+        "import signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n"
+        "print('ready', flush=True)\nwhile not signal.sigtimedwait({signal.SIGUSR1}, 0): time.sleep(0.01)\n"
+        "print('taken', flush=True)\ntime.sleep(1)"
+    )
+    result = tried(tmp_path, kill(signal="USR1"), python(code))
+    assert result.proof[0].endswith("which took it from its queue")
+
+
+def test_the_harness_own_signal_at_the_deadline_is_no_bite(tmp_path: Path) -> None:
+    """The job blocks TERM when it is sent, and dies of the one that ends it, as if of ours."""
+    code = (
+        "import signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        "print('ready', flush=True)\ntime.sleep(0.5)\nsignal.sigtimedwait({signal.SIGTERM}, 0)\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})\ntime.sleep(60)"
+    )
+    with bench(tmp_path, kill(signal="TERM"), python(code), deadline=1.5) as made:
+        made.fault._look = lambda pid: None  # type: ignore[attr-defined]
+        result = made.go()
+    assert result.job.timed_out
+    assert result.returncode == -signal.SIGTERM
+    assert result.proof == []
 
 
 def test_a_signal_other_than_kill_reaches_the_job_alone(tmp_path: Path) -> None:
@@ -115,7 +167,7 @@ def test_only_the_oldest_helper_dies(tmp_path: Path) -> None:
 def test_a_helper_can_get_another_signal(tmp_path: Path) -> None:
     result = tried(tmp_path, kill(who="helper", signal="TERM"), python(HELPED))
     assert "first ended with -15" in result.lines
-    assert "SIGTERM delivered" in result.proof[0]
+    assert "died of SIGTERM, sent to it alone" in result.proof[0]
 
 
 def test_a_stopped_helper_stands_still(tmp_path: Path) -> None:
@@ -124,11 +176,24 @@ import subprocess, time
 helper = subprocess.Popen(['sleep', '60'])
 print('ready', flush=True)
 while open(f'/proc/{helper.pid}/stat').read().split()[2] != 'T': time.sleep(0.01)
+time.sleep(0.5)
 helper.kill()
 """
     result = tried(tmp_path, kill(who="helper", signal="STOP"), python(code))
     assert result.returncode == 0
-    assert result.proof[0].endswith("was stopped")
+    assert result.proof[0].endswith("which was stopped")
+
+
+def test_a_stop_that_the_kernel_drops_is_no_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TSTP does nothing in a process group without a parent in another one of its session."""
+    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    code = (
+        "import subprocess, time\nhelper = subprocess.Popen(['sleep', '60'])\nprint('ready', flush=True)\n"
+        "time.sleep(1)\nprint(open(f'/proc/{helper.pid}/stat').read().split()[2], flush=True)\nhelper.kill()"
+    )
+    result = tried(tmp_path, kill(who="helper", signal="TSTP"), python(code))
+    assert result.lines == ["ready", "S"]
+    assert result.proof == []
 
 
 def test_a_job_without_a_helper_cannot_have_that_fault(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_signal_that_the_server_handles_is_its_own_affair(tmp_path: Path, echo
     result = tried(tmp_path, kill(signal="HUP"), python(PATIENT), repository="rest")
     assert result.lines == ["ready", "then True"]
     assert result.proof[0].startswith("SIGHUP delivered to the server, process ")
-    assert result.proof[0].endswith("which lives and had 1 connections")
+    assert result.proof[0].endswith(", which caught it, which lives and had 1 connections")
     assert any(e["text"] == "told" for e in result.events if e.kind == "service")
 
 
@@ -134,7 +134,9 @@ def test_one_that_comes_twice_hits_the_new_server(tmp_path: Path, echo: None) ->
 
 
 @pytest.mark.parametrize("name", ["STOP", "TSTP"])
-def test_nobody_would_continue_a_server_that_stands_still(name: str) -> None:
+def test_nobody_would_continue_a_server_or_a_job_that_stands_still(name: str) -> None:
     with pytest.raises(ValidationError, match="is never continued"):
         ProcessKill.model_validate(kill(signal=name))
+    with pytest.raises(ValidationError, match="is never continued"):
+        ProcessKill.model_validate({**kill(signal=name), "who": "job"})
     assert ProcessKill.model_validate({**kill(signal=name), "who": "helper"})

@@ -71,7 +71,7 @@ GROUPS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     ),
 }
 """Repository, and faults that are in force together when the blow comes; a new kind is one more line here."""
-HOLD = {"process.pause": "target"}
+HOLD = {"process.pause": "target", "for": "50s"}
 """The last of each group: the job stands still, so that the others stay in force until the blow."""
 
 

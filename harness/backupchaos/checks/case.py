@@ -6,6 +6,7 @@ case, so an old run can be judged again.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -118,6 +119,16 @@ class Case:
             proof=proof,
             undone=False if failed else (undone is not None or spec.instant) if applied else None,
         )
+
+    def killed_by(self) -> FaultResult | None:
+        """The fault that ended the job's own process by SIGKILL, by the proof of its bite; None if none did.
+
+        Not where the harness ended the job at a deadline: that is its own SIGKILL.
+        """
+        job = self.job()
+        if job is None or job.returncode != -signal.SIGKILL or job.timed_out or job.hung:
+            return None
+        return next((f for f in self.faults() if f.bit and self.scenario.faults[f.name].strikes_dumb), None)
 
     def causes(self) -> list[tuple[str, str]]:
         """(fault name, pattern that a log record naming the cause matches)."""

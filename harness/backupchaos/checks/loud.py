@@ -2,7 +2,8 @@
 
 With several faults a record may name the cause of one that the job survived, and say nothing of the one that ended
 it. Where the supervisor saw which fault struck last, the failure must tell of that one; if it tells only of others
-nobody knows whether it was loud, and the row is ``unverified``.
+nobody knows whether it was loud, and the row is ``unverified``. A job that the fault killed by SIGKILL had no chance
+to log: its exit status must do, if nobody was told of success.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ def loud(case: Case) -> list[CheckResult]:
         return [row("loud", TITLE, "an error record", "the job never ended", None, law="loud")]
     if job.outcome == "success":
         return [row("loud", TITLE, "nothing to tell", "it claims success", True, law="loud")]
+    killer = case.killed_by()
+    if killer is not None and not case.claims_success:
+        seen = f"exit {job.returncode}: killed by the fault {killer.name}, cannot log"
+        return [row("loud", TITLE, "exit code not 0", seen, True, law="loud", evidence=killer.proof)]
     levels = {"error"} if job.outcome == "failure" else {"error", "warning"}
     records = [event for event in case.logs() if event["level"] in levels]
     wanted = case.causes()

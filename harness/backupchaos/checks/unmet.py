@@ -31,6 +31,7 @@ ADVICE: Mapping[str, str] = {
     "file.": _FILE,
     "permission.": "the job did not open what is denied meanwhile, or it may do so by another right",
     "process.": "the job did not live long enough for it: start earlier, or give it more new data",
+    "process.kill": "the job did not live long enough for it, or it ignores that signal: start earlier, or choose another one",
     "process.oom": _LIMIT,
     "process.fds": _LIMIT,
     "process.pids": _LIMIT,

@@ -75,6 +75,13 @@ class ProcessInfo:
     """As ``/proc`` has it: ``R``, ``S``, ``D``, ``T`` (stopped) ..."""
     cpu: float = 0.0
     """Seconds of processor time so far, in ticks of 10 ms."""
+    caught: int = 0
+    """Signals that it has a handler for; as in the next ones, bit n - 1 stands for signal n (``SigCgt`` in ``proc(5)``)."""
+    ignored: int = 0
+    blocked: int = 0
+    """By its first thread."""
+    pending: int = 0
+    """Sent, and not taken yet."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from backupchaos.environments.base import ProcessInfo
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import signalled_jobs, too_often
 from backupchaos.faults.base import Fault, Ground, Spec
+from backupchaos.faults.heeding import heeded, mortal
 from backupchaos.model.faults.processes import ProcessKill, ProcessPause
 
 PATIENCE = 5.0
@@ -89,7 +90,7 @@ class Kill(OnJob[ProcessKill]):
     def __init__(self, name: str, spec: ProcessKill, ground: Ground) -> None:
         super().__init__(name, spec, ground)
         self._facts: list[str] = []
-        self._struck = False
+        self._struck = self._found = self._mortal = False
         self._victim: ProcessInfo | None = None
         self._strokes = 0
 
@@ -109,10 +110,11 @@ class Kill(OnJob[ProcessKill]):
 
     def _to_job(self) -> str:
         job, word = self.job(), f"SIG{self.spec.signal}"
-        self._victim = None
-        self._struck |= self.ground.sandbox.signal(job, self.number, tree=self.spec.signal == "KILL")
-        if self._struck and self.spec.signal not in {"KILL", "STOP"}:
-            self._facts.append(f"{word} delivered to the running job, process {job}")
+        self._victim = self._look(job)
+        struck = self.ground.sandbox.signal(job, self.number, tree=self.spec.signal == "KILL")
+        self._struck |= struck
+        if not struck:
+            self._victim = None
         return f"{word} to the job" + (" and all its processes" if self.spec.signal == "KILL" else "")
 
     def _to_helper(self) -> str:
@@ -120,54 +122,54 @@ class Kill(OnJob[ProcessKill]):
         if not found:
             self._victim = None
             return "nobody was hit: the job has started no other process"
-        victim = found[0]
+        victim = self._look(found[0].pid) or found[0]
         hit = self.ground.sandbox.signal(victim.pid, self.number)
         self._victim = victim if hit else None
+        self._found |= hit
         return f"SIG{self.spec.signal} to process {victim.pid} alone: {victim.command[:100]}"
 
+    def _look(self, pid: int) -> ProcessInfo | None:
+        """A process as it is now; None if it is gone."""
+        return next((p for p in self.ground.sandbox.processes() if p.pid == pid), None)
+
     def verify(self) -> None:
-        """KILL ends it, STOP stops it; what any other signal does is the receiver's affair."""
-        if self.spec.signal == "STOP":
-            self._verify_stopped()
+        """KILL ends it; what any other signal does is the receiver's affair, and looked for."""
+        if self.spec.who == "helper":
+            if self._victim is None:
+                return
+            job = self.job()
+            who = f"process {self._victim.pid} ({self._victim.command[:80]})"
+            self._facts += self._outcome(self._victim, who, lambda: self._alive(job))
+        elif self.spec.signal == "KILL":
+            if not self.soon(self.gone):
+                raise HarnessBroken(f"the job survived SIGKILL for {PATIENCE:g} s")
         elif self._victim is not None:
-            self._verify_helper(self._victim)
-        elif self.spec.signal == "KILL" and self.spec.who == "job" and not self.soon(self.gone):
-            raise HarnessBroken(f"the job survived SIGKILL for {PATIENCE:g} s")
+            words = heeded(self._victim, self.number, self._look, self.soon)
+            if words:
+                who = f"the running job, process {self._victim.pid}"
+                self._facts.append(f"SIG{self.spec.signal} delivered to {who}, {words}")
+            self._mortal |= mortal(self._victim, self.number)
 
-    def _verify_stopped(self) -> None:
-        pid = self.job() if self.spec.who == "job" else self._victim.pid if self._victim else None
-        if pid is None:
-            return
+    def _alive(self, job: int) -> str:
+        after = "lived on" if self._look(job) is not None else "had reacted and ended by then"
+        return f"; the job, process {job}, {after}"
 
-        def stopped() -> bool:
-            return all(p.state in "Tt" for p in self.ground.sandbox.processes() if p.pid == pid)
-
-        if not self.soon(lambda: stopped() or self.held()):
-            raise HarnessBroken(f"process {pid} does not stand still after SIGSTOP")
-        self._facts.append(f"process {pid} was stopped")
-
-    def _verify_helper(self, victim: ProcessInfo) -> None:
-        """Gone, with nobody else having been signalled; and what the job was doing then."""
-        living: Sequence[ProcessInfo] = ()
-
-        def gone() -> bool:
-            nonlocal living
-            living = self.members()
-            return all(p.pid != victim.pid for p in living)
-
-        who = f"process {victim.pid} ({victim.command[:80]})"
-        if self.spec.signal != "KILL":
-            self._facts.append(f"SIG{self.spec.signal} delivered to {who}, and to no other")
-            return
-        if not self.soon(gone):
+    def _outcome(self, victim: ProcessInfo, who: str, then: Callable[[], str]) -> list[str]:
+        """What one process, other than the job's own, did with the signal that went to it and to nobody else."""
+        word = f"SIG{self.spec.signal}"
+        if words := heeded(victim, self.number, self._look, self.soon):
+            return [f"{word} delivered to {who}, and to no other, {words}"]
+        if not mortal(victim, self.number):
+            return []
+        if self.soon(lambda: self._look(victim.pid) is None):
+            return [f"{who} died of {word}, sent to it alone{then()}"]
+        if self.spec.signal == "KILL":
             raise HarnessBroken(f"{who} survived SIGKILL for {PATIENCE:g} s")
-        job = self.job()
-        after = "lived on" if any(p.pid == job for p in living) else "had reacted and ended by then"
-        self._facts.append(f"{who} died of SIGKILL, sent to it alone; the job, process {job}, {after}")
+        return []
 
     def after_job(self) -> None:
         """A job that works alone has no helper that could die: raises ``MissingCapability``."""
-        if self.spec.who == "helper" and self.windows and not self._facts:
+        if self.spec.who == "helper" and self.windows and not self._found:
             reason = "the job had started no other process when one was to be hit"
             raise MissingCapability("helper process", reason)
 
@@ -177,12 +179,18 @@ class Kill(OnJob[ProcessKill]):
         return strokes + signalled_jobs(self.ground, self.number)
 
     def bite(self) -> list[str]:
-        """For KILL to the job: that it died of it; else that somebody living got the signal."""
-        if self.spec.signal == "KILL" and self.spec.who == "job":
-            ended = next((e for e in self.ground.history.of("job.end") if e["job"] == "fault"), None)
-            died = self._struck and ended is not None and ended["returncode"] == -signal.SIGKILL
-            return ["the job was ended by SIGKILL"] if died else []
+        """That it died of the signal, as its exit status tells, or was seen to heed it: to be sent one is no proof."""
+        if self.spec.who == "job" and self._died():
+            return [*self._facts, f"the job was ended by SIG{self.spec.signal}"]
         return self._facts
+
+    def _died(self) -> bool:
+        """By our signal, not by the one with which the harness ends a job at a deadline."""
+        ended = next((e for e in self.ground.history.of("job.end") if e["job"] == "fault"), None)
+        if ended is None or ended["returncode"] != -self.number:
+            return False
+        ours = not ended.get("timed_out") and not ended.get("hung")
+        return self._struck if self.spec.signal == "KILL" else self._mortal and ours
 
 
 @dataclass

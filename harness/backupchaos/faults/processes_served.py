@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from backupchaos.environments.base import ProcessInfo
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Ground
-from backupchaos.faults.processes import PATIENCE, Kill
+from backupchaos.faults.heeding import heeded
+from backupchaos.faults.processes import Kill
 from backupchaos.faults.service import GONE, _Away
 from backupchaos.faults.service import PATIENCE as NOTICE
 from backupchaos.model.faults.processes import ProcessKill
@@ -62,13 +63,15 @@ class ServerKill(_Away[ProcessKill], Kill):
             self.start()
             return f"{word} to the server, process {self._pid}, which was started again"
         pid = self._pid = self.server.pid or 0
+        before = self._look(pid)
         begin, connections = self.ground.history.now(), int(self.link.state()["open"])
         if not self.ground.sandbox.signal(pid, self.number):
             raise HarnessBroken("the server was not running any more")
         if not self._ends(NOTICE):
-            if connections:
+            words = heeded(before, self.number, self._look, self.soon) if before else ""
+            if connections and words:
                 lives = f"which lives and had {connections} connections"
-                self._facts.append(f"{word} delivered to the server, process {pid}, {lives}")
+                self._facts.append(f"{word} delivered to the server, process {pid}, {words}, {lives}")
             return f"{word} to the server, process {pid}"
         self._away.append((begin, None))
         try:
@@ -83,13 +86,8 @@ class ServerKill(_Away[ProcessKill], Kill):
         if worker is None:
             self.verify_undone()
             return
-        who = f"process {worker.pid} ({worker.command[:80]}), started by the server for the job"
-        if self.spec.signal != "KILL":
-            self._facts.append(f"SIG{self.spec.signal} delivered to {who}, and to no other")
-            return
-        if not self.soon(lambda: worker.pid not in {p.pid for p in self.ground.sandbox.processes()}):
-            raise HarnessBroken(f"{who} survived SIGKILL for {PATIENCE:g} s")
-        self._facts.append(f"{who}, died of SIGKILL, sent to it alone")
+        who = f"process {worker.pid} ({worker.command[:80]}), started by the server for the job,"
+        self._facts += self._outcome(worker, who, lambda: "")
 
     def bite(self) -> list[str]:
         """What was hit; of a server that ended, its exit status, and that the job's connections died with it."""

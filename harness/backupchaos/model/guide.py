@@ -149,4 +149,6 @@ def example(kind: str) -> str:
     more = "".join(f", {name}: {values[name]}" for name in required)
     if KINDS[kind].needs_progress:
         more += ", when: {at: 50%}"
+    if kind == "process.pause":
+        more += ", for: 3s"
     return f"{{{kind}: {first}{more}}}"

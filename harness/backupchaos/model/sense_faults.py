@@ -18,6 +18,13 @@ from backupchaos.units import format_duration, format_range
 _SILENT = {"network.down", "network.blackhole", "process.pause", "service.kill"}
 """While one of these lasts, no byte arrives."""
 
+_STILL = {
+    "process.pause": "the pause",
+    "network.blackhole": "the silent link",
+    "network.half_open": "the silent connections",
+}
+"""What makes an honest job say nothing and move nothing as long as it lasts."""
+
 
 def _trigger(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
     path: Path = ("faults", name)
@@ -90,10 +97,13 @@ def _end(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> I
             )
             hint = "Shorten it, raise 'deadline', or leave 'for' out: until the job has ended."
             yield clash((*path, "for"), "after-deadline", message, hint, ("deadline",), (*path, "when"))
-        elif fault.kind == "process.pause" and fault.for_ >= scenario.silence:
+        elif fault.kind in _STILL and fault.for_ >= scenario.silence:
             limit_text = format_duration(scenario.silence)
-            message = f"the pause would count as a hang: 'silence' is {limit_text}"
+            message = f"{_STILL[fault.kind]} would count as a hang: 'silence' is {limit_text}"
             yield clash((*path, "for"), "silence", message, "Shorten it, or raise 'silence'.", ("silence",))
+    elif fault.kind == "process.pause" and fault.until is None:
+        message = "process.pause needs 'for' or 'until': a job that stands still cannot end by itself"
+        yield clash(path, "no-duration", message, "Write such as 'for: 3s'.")
     if fault.until is not None:
         yield from _until(path, fault, fault.until)
 

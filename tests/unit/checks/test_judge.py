@@ -315,3 +315,60 @@ def test_repeated_retries_count_once_in_the_states() -> None:
     states = ["PENDING", "RUNNING", "RETRYING", "RETRYING", "RUNNING", "RETRYING", "RUNNING", "SUCCESS"]
     assert normalise(states) == ["PENDING", "RUNNING", "RETRYING", "RUNNING", "SUCCESS"]
     assert normalise(["RUNNING", "SUCCESS", "RUNNING", "SUCCESS"]) == ["RUNNING", "SUCCESS"] * 2
+
+
+# -- a job that the fault killed ----------------------------------------------------------------
+
+DEADLY: dict[str, dict[str, Any]] = {
+    "process.kill": {"process.kill": "target"},
+    "power.cut": {"power.cut": "repository"},
+    "power.lying_disk": {"power.lying_disk": "repository"},
+    "process.oom": {"process.oom": "target"},
+}
+
+
+def killed(fault: dict[str, Any], returncode: int = -9) -> Any:
+    """The job is gone without a last word."""
+    when = {} if "process.oom" in fault else {"when": {"at": 0.5}}
+    story = Story(faults={"cut": {**fault, **when}}).fails(returncode)
+    story.log, story.states = [("info", "start")], ["PENDING", "RUNNING"]
+    story.derived = ["PENDING", "RUNNING", "FAILED"]
+    return story
+
+
+@pytest.mark.parametrize("kind", DEADLY)
+def test_who_was_killed_by_the_fault_cannot_log(kind: str) -> None:
+    (found,) = (r for r in judge.evaluate(killed(DEADLY[kind]).case()) if r.id == "loud")
+    assert found.verdict is Verdict.PASS
+    assert found.observed == "exit -9: killed by the fault cut, cannot log"
+
+
+@pytest.mark.parametrize("kind", DEADLY)
+def test_who_outlived_a_deadly_fault_must_be_loud(kind: str) -> None:
+    assert verdicts(killed(DEADLY[kind], returncode=1))["loud"] is Verdict.FAIL
+
+
+@pytest.mark.parametrize("more", [{"signal": "TERM"}, {"who": "helper"}])
+def test_who_could_have_spoken_must(more: dict[str, str]) -> None:
+    assert verdicts(killed({**DEADLY["process.kill"], **more}))["loud"] is Verdict.FAIL
+
+
+def test_who_was_killed_by_somebody_else_is_judged_as_ever() -> None:
+    story = killed({"network.down": "repository"})
+    assert verdicts(story)["loud"] is Verdict.FAIL
+    toothless = killed(DEADLY["process.kill"])
+    toothless.proof = []
+    assert verdicts(toothless)["loud"] is Verdict.FAIL
+
+
+@pytest.mark.parametrize("ended", ["hung", "timed_out"])
+def test_the_harness_own_kill_at_a_deadline_excuses_nobody(ended: str) -> None:
+    story = killed(DEADLY["process.oom"])
+    setattr(story, ended, True)
+    assert verdicts(story)["loud"] is Verdict.FAIL
+
+
+def test_who_had_claimed_success_before_it_was_killed_is_not_excused() -> None:
+    story = killed(DEADLY["process.kill"])
+    story.states = ["PENDING", "RUNNING", "SUCCESS"]
+    assert verdicts(story)["loud"] is Verdict.FAIL

@@ -134,6 +134,21 @@ def command_of(pid: int) -> str:
     return os.fsdecode(raw.rstrip(b"\0").replace(b"\0", b" "))
 
 
+def dispositions(pid: int) -> dict[str, int]:
+    """What a process does with signals, as masks: ``ProcessInfo`` has their meaning. Empty if it is gone."""
+    names = {b"SigCgt": "caught", b"SigIgn": "ignored", b"SigBlk": "blocked", b"ShdPnd": "pending"}
+    found = {}
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                key, _, value = line.partition(b":")
+                if key in names:
+                    found[names[key]] = int(value, 16)
+    except OSError:
+        return {}
+    return found
+
+
 class Registry:
     """What was spawned, and to which spawn every other process belongs."""
 
@@ -196,7 +211,8 @@ class Registry:
             if adrift and role in ("", "target"):
                 role = "orphan"
             line = {"pid": pid, "parent": process.parent, "role": role, "command": command_of(pid)}
-            result.append({**line, "state": process.state, "cpu": process.cpu / _TICKS})
+            state = {"state": process.state, "cpu": process.cpu / _TICKS}
+            result.append({**line, **state, **dispositions(pid)})
         return result
 
     def of_role(self, role: str) -> list[Process]:

@@ -43,6 +43,8 @@ class FaultSpec(Model):
     """It acts on a server; where that is the repository's, the repository must be remote."""
     strands: ClassVar[bool] = False
     """A connection that its client has given up may live on at the server, and end much later."""
+    lethal: ClassVar[bool] = False
+    """It may end the job's own process by SIGKILL, which nobody can catch."""
     outlasts: ClassVar[bool] = False
     """It stays after the job, until what the job claims has been restored and compared."""
 
@@ -92,6 +94,11 @@ class FaultSpec(Model):
         if self.every is not None and self.every <= (self.for_ or 0.0):
             message = "'every' counts from start to start and must be longer than 'for'"
             raise Mistake(message, code="overlap", hint="Raise 'every', or shorten 'for'.", key="every")
+
+    @property
+    def strikes_dumb(self) -> bool:
+        """Whether a job that dies of it by SIGKILL can have logged nothing of it."""
+        return self.lethal
 
     @property
     def comes_again(self) -> bool:

@@ -32,7 +32,11 @@ AnySignal = Literal[
 
 
 class ProcessKill(_OnJob):
-    """A signal to the backup job, only to a process that it has started, or only to the server's that serves it."""
+    """A signal to the backup job, only to a process that it has started, or only to the server's that serves it.
+
+    A job that KILL ends cannot log, and the law *loud* then asks for its exit status alone. Whoever dies of another
+    signal could have caught it, and must say so.
+    """
 
     kind = "process.kill"
     instant = True
@@ -50,8 +54,17 @@ class ProcessKill(_OnJob):
         """Of these only the server's process stands behind a link."""
         return REPOSITORY if self.who == "server" else ""
 
+    @property
+    def strikes_dumb(self) -> bool:
+        """Only KILL gives the job no chance to say a word."""
+        return self.who == "job" and self.signal == "KILL"
+
     @model_validator(mode="after")
     def _goes_on(self) -> ProcessKill:
+        if self.who == "job" and self.signal in {"STOP", "TSTP"}:
+            message = f"a job that stands still after SIG{self.signal} is never continued: it could not end by itself"
+            hint = "Use process.pause with 'for', which continues it."
+            raise Mistake(message, code="for-good", hint=hint, key="signal")
         if self.who == "server" and self.signal in {"STOP", "TSTP"}:
             message = f"a server that stands still after SIG{self.signal} is never continued: no later job could work"
             hint = "Use network.blackhole with 'for', which ends."
@@ -72,6 +85,7 @@ class ProcessOom(_OnJob):
 
     kind = "process.oom"
     whole_job = True
+    lethal = True
     place: Literal["target"] = Field(alias="process.oom", description="Where")
     memory: Size = Field(default=24 * 2**20, description="How much memory the job may use")
 

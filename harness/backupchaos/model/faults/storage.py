@@ -129,6 +129,7 @@ class PowerCut(FaultSpec):
     kind = "power.cut"
     layer = "power"
     instant = True
+    lethal = True
     needs_progress = True
     place: Literal["repository"] = Field(alias="power.cut", description="Where")
 
@@ -139,6 +140,7 @@ class PowerLyingDisk(FaultSpec):
     kind = "power.lying_disk"
     layer = "power"
     instant = True
+    lethal = True
     needs_progress = True
     place: Literal["repository"] = Field(alias="power.lying_disk", description="Where")
 

@@ -1,0 +1,44 @@
+"""What a process does with a signal, by the kernel's own books: that it was sent proves nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from backupchaos.environments.base import ProcessInfo
+
+STOPS = frozenset({signal.SIGSTOP, signal.SIGTSTP})
+"""They stop a process that does not catch them; TSTP is dropped without a word in an orphaned process group."""
+
+
+def _bit(number: int) -> int:
+    return 1 << (number - 1)
+
+
+def mortal(before: ProcessInfo, number: int) -> bool:
+    """Whether the signal could end a process that was as this before it: it neither catches nor ignores it."""
+    return number not in STOPS and not (before.caught | before.ignored) & _bit(number)
+
+
+def heeded(
+    before: ProcessInfo,
+    number: int,
+    look: Callable[[int], ProcessInfo | None],
+    soon: Callable[[Callable[[], bool]], bool],
+) -> str:
+    """What a process was seen to do with the signal that it has just got, in words; empty if nothing.
+
+    ``before`` is the process before the signal, ``look`` finds it as it is now. Its death is not told here: of
+    the job the exit status tells it, of others that they are gone. A signal that is blocked waits until the process takes
+    it from its queue (signalfd, sigwait in a thread), as some do instead of a handler.
+    """
+    bit, pid = _bit(number), before.pid
+    if before.caught & bit:
+        return "which caught it"
+    if number in STOPS and not before.ignored & bit:
+        stands = soon(lambda: (now := look(pid)) is None or now.state in "Tt") and look(pid) is not None
+        return "which was stopped" if stands else ""
+    if before.blocked & bit:
+        taken = soon(lambda: (now := look(pid)) is None or not now.pending & bit) and look(pid) is not None
+        return "which took it from its queue" if taken else ""
+    return ""
