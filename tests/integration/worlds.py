@@ -115,7 +115,6 @@ WORLDS: dict[str, Scenario] = {
         envelope="must_fail_loudly",
         faults=_fault("process.kill", "target", when=HALF),
         expect={"outcome": "failure"},
-        waive={"loud": "a killed process cannot log"},
     ),
     "killed_at_success": scenario(
         "killed_at_success",
