@@ -106,6 +106,13 @@ def test_a_signal_that_the_job_never_hears_of_is_no_bite(
     assert result.proof == []
 
 
+def test_to_ignore_the_wish_that_it_ends_is_the_jobs_own_answer(tmp_path: Path) -> None:
+    code = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(1)"
+    result = tried(tmp_path, kill(signal="TERM"), python(code))
+    assert result.returncode == 0
+    assert result.proof[0].endswith("which ignores it and goes on")
+
+
 def test_a_job_may_take_a_signal_from_its_queue(tmp_path: Path) -> None:
     code = (
         "import signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n"

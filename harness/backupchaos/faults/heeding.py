@@ -10,6 +10,10 @@ from backupchaos.environments.base import ProcessInfo
 STOPS = frozenset({signal.SIGSTOP, signal.SIGTSTP})
 """They stop a process that does not catch them; TSTP is dropped without a word in an orphaned process group."""
 
+ASKS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+"""They ask a process to end. The sandbox starts a job with all signals at their defaults: to ignore these is its own answer,
+and it is judged by what it does then. Others are ignored by runtimes that never thought of them (PIPE by Python)."""
+
 
 def _bit(number: int) -> int:
     return 1 << (number - 1)
@@ -18,6 +22,11 @@ def _bit(number: int) -> int:
 def mortal(before: ProcessInfo, number: int) -> bool:
     """Whether the signal could end a process that was as this before it: it neither catches nor ignores it."""
     return number not in STOPS and not (before.caught | before.ignored) & _bit(number)
+
+
+def declined(before: ProcessInfo, number: int) -> bool:
+    """Whether the process had chosen not to end when it is asked to."""
+    return number in ASKS and bool(before.ignored & _bit(number))
 
 
 def heeded(

@@ -11,7 +11,7 @@ from backupchaos.environments.base import ProcessInfo
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import signalled_jobs, too_often
 from backupchaos.faults.base import Fault, Ground, Spec
-from backupchaos.faults.heeding import heeded, mortal
+from backupchaos.faults.heeding import declined, heeded, mortal
 from backupchaos.model.faults.processes import ProcessKill, ProcessPause
 
 PATIENCE = 5.0
@@ -145,6 +145,8 @@ class Kill(OnJob[ProcessKill]):
                 raise HarnessBroken(f"the job survived SIGKILL for {PATIENCE:g} s")
         elif self._victim is not None:
             words = heeded(self._victim, self.number, self._look, self.soon)
+            if declined(self._victim, self.number):
+                words = "which ignores it and goes on"
             if words:
                 who = f"the running job, process {self._victim.pid}"
                 self._facts.append(f"SIG{self.spec.signal} delivered to {who}, {words}")

@@ -58,6 +58,8 @@ def _fault(definition: dict[str, Any], kind: str) -> None:
         definition["properties"]["when"] = {"enum": ["start", {"start": True}], "description": words}
     if "until" in keys:
         definition["not"] = {"required": ["for", "until"]}
+    if "every" in keys and "for" in keys:
+        definition["dependencies"] = {"every": ["for"]}
 
 
 def _exactly_one_condition(definition: dict[str, Any]) -> None:
