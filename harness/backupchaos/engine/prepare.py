@@ -21,6 +21,7 @@ from backupchaos.engine.choosing import (
     shown,
 )
 from backupchaos.engine.options import LinkServer, RunOptions
+from backupchaos.engine.room import check_room
 from backupchaos.engine.tiers import start_tiers
 from backupchaos.engine.world import World
 from backupchaos.environments.base import InContainers, Place
@@ -68,11 +69,19 @@ def tree_size(path: Path, exclude: Collection[str] = ()) -> int:
     return total
 
 
-def volume_sizes(scenario: Scenario) -> dict[Place, int]:
-    """Volumes as declared, or with ample room for the source; tmpfs costs only what is used."""
+def source_size(scenario: Scenario) -> int:
+    """Bytes of the source, generated or real, with the fresh data of the change."""
     source = scenario.source
     size = tree_size(real_source(source.path), excluded(source.path)) if source.path else source.size
-    data = size + source.new + source.files * 4096
+    return size + source.new
+
+
+def volume_sizes(scenario: Scenario, size: int | None = None) -> dict[Place, int]:
+    """Volumes as declared, or with ample room for the source; tmpfs costs only what is used.
+
+    ``size`` is the source's, if it is known already.
+    """
+    data = (source_size(scenario) if size is None else size) + scenario.source.files * 4096
     chosen = {
         Place.SOURCE: data * 2 + 32 * MIB,
         Place.REPOSITORY: data * 4 + 64 * MIB,
@@ -261,6 +270,7 @@ def make_world(
     world.profile = target.profile_for(choose_repository(scenario, target, options.servers))
     try:
         guard.check_hosts(scenario, sandbox)
+        check_room(scenario, sandbox)
         if writable:
             history.append("note", text=f"not made by this run, and allowed: {', '.join(writable)}")
         make_source(world, scenario, target, options.seed)

@@ -30,8 +30,18 @@ def contradictions(scenario: Scenario, written: Written) -> Iterator[Contradicti
     yield from together(scenario, wrong)
 
 
+MOST = 100 << 30
+"""Bytes of a generated source beyond which no machine has the memory for it, its repository and its restore."""
+
+
 def _source(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
-    if scenario.source.path is None:
+    source = scenario.source
+    for key in ("size", "new"):
+        if getattr(source, key) > MOST:
+            message = f"{format_size(getattr(source, key))} cannot be generated: volumes lie in memory"
+            hint = f"Write at most {format_size(MOST)}; a few MiB tell the same story."
+            yield clash(("source", key), "too-large", message, hint)
+    if source.path is None:
         return
     for key in ("files", "size", "names"):
         if given(written, "source", key):

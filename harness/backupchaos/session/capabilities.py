@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from backupchaos.errors import BackupChaosError, MissingCapability
+from backupchaos.errors import BackupChaosError, MissingCapability, UsageProblem
 
 if TYPE_CHECKING:
     from backupchaos.environments.base import Environment
@@ -77,6 +77,8 @@ def gap(scenario: Scenario, target: Target, here: Here, servers: Servers | None 
         make_sure_of_server,
         with_needed_services,
     )
+    from backupchaos.engine.room import check_memory
+    from backupchaos.environments.base import Containing
     from backupchaos.services.servers import DEFAULT
     from backupchaos.session.asking import lacks
 
@@ -92,8 +94,10 @@ def gap(scenario: Scenario, target: Target, here: Here, servers: Servers | None 
         make_databases(choose_services(scenario, target, servers), here.environment)
         if asked := "; ".join(lacks(scenario, target, kind, servers)):
             return asked
-    except MissingCapability as missing:
-        return str(missing)
+        if "volumes" in here.capabilities:
+            check_memory(scenario, limited=not isinstance(here.environment, Containing))
+    except (MissingCapability, UsageProblem) as problem:
+        return str(problem)
     return "; ".join(
         f"{name}: {here.lacking.get(name) or f'the sandbox ({here.mechanism}) has it not'}"
         for name in sorted(_wanted(scenario) - here.capabilities)
