@@ -23,6 +23,8 @@ _DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|us|s|m|h) ?){{1,5}}(?<! )")
 _DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(rf"({_NUMBER}) ?(B|KiB|MiB|GiB|kB|MB|GB)")
 _SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_HUGE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([TPE]i?B|B|[KMG]iB|[kMG]B)")
+"""What is well written, in units or with digits that nothing here needs."""
 _PERCENT = re.compile(rf"({_NUMBER}) ?%")
 _RANGE = re.compile(r"([0-9]{1,9})(?:\.\.([0-9]{0,9}))?")
 _LOOSE = re.compile(rf"({_NUMBER}) ?([A-Za-z%]*)(/s)?")
@@ -65,6 +67,20 @@ def parse_duration(text: object) -> float:
     raise _refused("a duration with a unit, such as 5s, 250ms or 1m30s", "bad-duration", text, guess)
 
 
+def _no_unit_here(text: object, end: str = "") -> None:
+    """Raise a ``Mistake`` of its own for a size whose number or unit is beyond all bounds."""
+    match = _HUGE.fullmatch(text.removesuffix(end)) if isinstance(text, str) else None
+    if match and match[2] not in _SIZE_UNITS:
+        hint = f"Units: {', '.join(_SIZE_UNITS)}."
+        raise Mistake(f"'{match[2]}' is no unit here", code="bad-size", hint=hint)
+    if match:
+        large = len(match[1].partition(".")[0]) > 15
+        much = "expected a size of" if large else "expected a size with"
+        digits = "at most 15 digits" if large else "at most 9 digits after the point"
+        hint = "It is too large for any disk." if large else "Write it in a smaller unit."
+        raise Mistake(f"{much} {digits}, not {shown(text)}", code="bad-size", hint=hint)
+
+
 def _near_size(value: object) -> str:
     loose = _loose(value)
     unit = _MEANT_SIZE.get(loose[1]) if loose else None
@@ -76,6 +92,7 @@ def parse_size(text: object) -> int:
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
     if match:
         return int(Decimal(match[1]) * _SIZE_UNITS[match[2]])
+    _no_unit_here(text)
     loose = _loose(text)
     guess = _near_size(text) if loose and not loose[2] else ""
     if loose and not loose[1]:
@@ -90,6 +107,8 @@ def parse_rate(text: object) -> int:
     match = _SIZE.fullmatch(text[:-2]) if isinstance(text, str) and text.endswith("/s") else None
     if match:
         return int(Decimal(match[1]) * _SIZE_UNITS[match[2]])
+    if isinstance(text, str) and text.endswith("/s"):
+        _no_unit_here(text, "/s")
     near = _near_size(text)
     raise _refused("a rate, such as 512KiB/s", "bad-rate", text, f"{near}/s" if near else "")
 

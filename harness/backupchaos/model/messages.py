@@ -75,7 +75,8 @@ def _missing_key(error: Error) -> Draft:
 
 def _unknown_word(error: Error) -> Draft:
     path = file_path(error["loc"])
-    words = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+    # Texts are quoted, numbers are not.
+    words = [text or number for text, number in re.findall(r"'([^']*)'|(\d+)", error["ctx"]["expected"])]
     value = error["input"]
     if error["loc"][-1] == "[key]":
         what = "law" if path[0] == "waive" else "command"

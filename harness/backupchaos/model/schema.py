@@ -22,6 +22,7 @@ FILE = "scenario.schema.json"
 ONLY_THE_MODEL_CAN_REFUSE = (
     "regular expressions that do not compile, can take forever, or hold an unknown placeholder",
     "ranges whose end lies before their beginning (10..1), and whole numbers written with a point (3.0)",
+    "amounts that are too small to be felt, and faults that come again ('every', 'times') without what they need",
     "contradictions between keys: two faults alike, 'within' after the deadline, states that cannot follow "
     "one another, an envelope that the outcome contradicts, and so on (backupchaos.model.sense)",
     "names of services that mean something else already, and places of faults that no service of the file has",

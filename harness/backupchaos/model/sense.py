@@ -15,6 +15,9 @@ from backupchaos.model.sense_faults import FAULT_RULES
 from backupchaos.model.sense_together import together
 from backupchaos.units import format_duration, format_size
 
+LEAST_VOLUME = 64 * 1024
+"""Bytes below which a volume is a slip of the pen."""
+
 
 def contradictions(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
     """Every contradiction of a valid scenario; ``written`` is the file, to tell given values from defaults."""
@@ -64,6 +67,13 @@ def _services(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
 
 
 def _volumes(scenario: Scenario, written: Written) -> Iterator[Contradiction]:
+    for name in ("source", "repository", "cache", "temp"):
+        one = getattr(scenario.volumes, name)
+        if one is not None and one < LEAST_VOLUME:
+            message = f"a volume of {format_size(one)} holds not even the names of its files"
+            hint = f"Write {format_size(LEAST_VOLUME)} or more, or leave it out."
+            yield clash(("volumes", name), "too-small", message, hint)
+            return
     size, source = scenario.volumes.source, scenario.source
     if size is not None and source.path is None and size < source.size + source.new:
         needed = format_size(source.size + source.new)

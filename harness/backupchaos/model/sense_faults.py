@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from backupchaos.model.faults import FaultSpec
 from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.faults.network import NetworkLatency, NetworkSlow
+from backupchaos.model.faults.storage import DiskQuota
 from backupchaos.model.positions import Path
 from backupchaos.model.scenario import Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash, given
 from backupchaos.model.sense_together import family
 from backupchaos.model.triggers import Trigger
 from backupchaos.model.words import choices, shown
-from backupchaos.units import format_duration, format_range
+from backupchaos.units import format_duration, format_range, format_size
 
 _SILENT = {"network.down", "network.blackhole", "process.pause", "service.kill"}
 """While one of these lasts, no byte arrives."""
+LEAST_FILE = 1024
+"""Bytes below which a limit on files leaves nothing to test."""
 
 _STILL = {
     "process.pause": "the pause",
@@ -181,6 +184,9 @@ def _place(scenario: Scenario, name: str, fault: FaultSpec, written: Written) ->
         yield clash(
             (*path, "rate"), "zero", "nothing passes at this rate", "Use network.blackhole for silence."
         )
+    if isinstance(fault, DiskQuota) and fault.size < LEAST_FILE:
+        message = f"not even a lock fits into {format_size(fault.size)}: no job can be that small"
+        yield clash((*path, "size"), "too-small", message, f"Write {format_size(LEAST_FILE)} or more.")
     if isinstance(fault, NetworkLatency):
         if fault.delay <= 0:
             yield clash((*path, "delay"), "zero", "a delay of zero is no fault", "Write such as 200ms.")

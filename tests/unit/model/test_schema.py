@@ -121,6 +121,9 @@ INVALID: list[dict[str, Any]] = [
     {**HEAD, "faults": {"a": {"disk.full": "cache", "when": {"attempt": 1}}}},
     {**HEAD, "faults": {"a": {"disk.full": "cache", "when": {"start": False}}}},
     {**HEAD, "faults": {"a": {"disk.full": "cache", "place": "cache"}}},
+    {**HEAD, "faults": {"a": {"disk.io_error": "cache", "path": "/etc/passwd"}}},
+    {**HEAD, "faults": {"a": {"disk.io_error": "cache", "path": "a/../../b"}}},
+    {**HEAD, "faults": {"a": {"process.stdin_dies": "target", "share": "100%"}}},
     {**HEAD, "expect": {"outcome": "good"}},
     {**HEAD, "expect": {"outcome": []}},
     {**HEAD, "expect": {"states": "RUNNING"}},
@@ -151,6 +154,10 @@ ONLY_THE_MODEL = [
     "source: &a {files: 3}",
     "services: {source: redis}",
     "faults: {a: {network.down: catalog}}",
+    "faults: {a: {service.slow: repository, delay: 1us}}",
+    "faults: {a: {disk.quota: target, size: 0B}}",
+    "volumes: {repository: 1B}",
+    "faults: {a: {process.pause: target, when: {at: 10%}, for: 400ms, times: 3}}",
 ]
 
 
@@ -219,6 +226,13 @@ def without_null(node: Any) -> bool:
     return all(map(without_null, node)) if isinstance(node, list) else node is not None
 
 
+def beyond_a_schema(data: dict[str, Any]) -> bool:
+    """A fault that comes again, or one of no time: what they need besides, only the model knows."""
+    faults = data.get("faults")
+    bodies = [one for one in faults.values() if isinstance(one, dict)] if isinstance(faults, dict) else []
+    return any({"every", "times"} & one.keys() or "0s" in one.values() for one in bodies)
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(backupchaos_scenarios.names()), st.integers(0, 2**32), st.integers(1, 3))
 def test_mutated_built_ins_fare_alike(name: str, seed: int, times: int) -> None:
@@ -227,6 +241,8 @@ def test_mutated_built_ins_fare_alike(name: str, seed: int, times: int) -> None:
         data = mutate(data, rng)
         if not data:
             return
+    if beyond_a_schema(data):
+        return
     if without_null(data):
         assert validator().is_valid(data) == model_takes(data), data
     else:

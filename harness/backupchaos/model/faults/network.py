@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from backupchaos.model.faults.amounts import Share, SomeBytes
 from backupchaos.model.faults.base import FaultSpec, LinkPlace
 from backupchaos.model.words import Mistake
-from backupchaos.units import Duration, Percent, Rate, Size
+from backupchaos.units import Duration, Rate
 
 SHORTEST = 0.01
 """Seconds below which nobody could tell a pause from the machine's own."""
@@ -36,18 +37,11 @@ def _in_kilobytes(value: int) -> int:
     raise Mistake("expected at least 1000B/s", code="zero", hint="Write such as 64KiB/s.")
 
 
-def _some(value: float) -> float:
-    if value > 0:
-        return value
-    raise Mistake("a share of nothing is no fault", code="zero", hint="Write such as 5%.")
-
-
 Lasting = Annotated[Duration, AfterValidator(_lasting)]
 Delay = Annotated[Duration, AfterValidator(_in_milliseconds)]
 """Toxiproxy counts in milliseconds: less would be no delay, and a part of one is lost."""
 Trickle = Annotated[Rate, AfterValidator(_in_kilobytes)]
 """Toxiproxy counts in thousands of bytes."""
-Share = Annotated[Percent, AfterValidator(_some)]
 
 
 class _OnLink(FaultSpec):
@@ -102,7 +96,7 @@ class NetworkCutAfter(_OnLink):
 
     kind = "network.cut_after"
     place: LinkPlace = Field(alias="network.cut_after", description="Where")
-    size: Size = Field(ge=1, description="How much each connection may send")
+    size: SomeBytes = Field(description="How much each connection may send")
     connections: int | None = Field(
         default=None, ge=1, le=1_000_000, description="How many connections are cut so; all if left out"
     )
@@ -140,7 +134,7 @@ class NetworkSlice(_OnLink):
 
     kind = "network.slice"
     place: LinkPlace = Field(alias="network.slice", description="Where")
-    size: Size = Field(default=512, ge=1, description="How large the pieces are on average")
+    size: SomeBytes = Field(default=512, description="How large the pieces are on average")
     delay: Duration = Field(default=0.001, description="The pause between pieces")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from backupchaos.model.faults.amounts import at_least
 from backupchaos.model.faults.base import REPOSITORY, FaultSpec
 from backupchaos.model.words import Mistake
 from backupchaos.units import Duration, Percent, Size
@@ -17,7 +18,21 @@ def _off(value: float) -> float:
     raise Mistake("expected at least 1s: nobody would notice less", code="zero", hint="Write such as 1h.")
 
 
+def _not_all(value: float) -> float:
+    if value < 1:
+        return value
+    raise Mistake(
+        "a program that has said all does not die half way", code="out-of-range", hint="Write such as 50%."
+    )
+
+
 Off = Annotated[Duration, AfterValidator(_off)]
+NotAll = Annotated[
+    Percent,
+    AfterValidator(_not_all),
+    Field(json_schema_extra={"pattern": r"^0{0,10}[0-9]{1,2}(\.[0-9]{1,9})? ?%$"}),
+]
+Portion = Annotated[Percent, at_least(0.01, "1%", "10%")]
 
 
 class _OnJob(FaultSpec):
@@ -115,7 +130,7 @@ class ProcessCpu(_OnJob):
 
     kind = "process.cpu"
     place: Literal["target"] = Field(alias="process.cpu", description="Where")
-    share: Percent = Field(default=0.10, ge=0.01, description="Which share of one processor")
+    share: Portion = Field(default=0.10, description="Which share of one processor")
 
 
 class ProcessMinimalEnv(_OnJob):
@@ -148,7 +163,7 @@ class ProcessStdinDies(_OnJob):
     kind = "process.stdin_dies"
     whole_job = True
     place: Literal["target"] = Field(alias="process.stdin_dies", description="Where")
-    share: Percent = Field(default=0.5, description="After which share of its output the other program dies")
+    share: NotAll = Field(default=0.5, description="After which share of its output the other program dies")
 
 
 class ClockJump(FaultSpec):

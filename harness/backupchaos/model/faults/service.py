@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from backupchaos.model.faults.amounts import Felt, Share, at_least
 from backupchaos.model.faults.base import FaultSpec, LinkPlace
-from backupchaos.units import Duration, Percent
+from backupchaos.units import Duration
+
+Later = Annotated[Duration, at_least(1, "1s", "2s")]
+"""Retry-After counts in whole seconds."""
 
 
 class _OnService(FaultSpec):
@@ -41,7 +45,7 @@ class ServiceErrors(OnRequests):
 
     kind = "service.errors"
     place: Literal["repository"] = Field(alias="service.errors", description="Where")
-    share: Percent = Field(default=0.2, gt=0, description="Which share of the requests")
+    share: Share = Field(default=0.2, description="Which share of the requests")
     status: int = Field(
         default=500, ge=500, le=599, description="The HTTP status of the answer; SFTP has only one"
     )
@@ -52,10 +56,10 @@ class ServiceThrottle(OnRequests):
 
     kind = "service.throttle"
     place: Literal["repository"] = Field(alias="service.throttle", description="Where")
-    share: Percent = Field(default=1.0, gt=0, description="Which share of the requests")
+    share: Share = Field(default=1.0, description="Which share of the requests")
     status: Literal[429, 503] = Field(default=503, description="The HTTP status of the answer")
-    retry_after: Duration = Field(
-        default=1.0, ge=1, description="When clients may come back (Retry-After), in whole seconds"
+    retry_after: Later = Field(
+        default=1.0, description="When clients may come back (Retry-After), in whole seconds"
     )
 
 
@@ -64,7 +68,7 @@ class ServiceSlow(OnRequests):
 
     kind = "service.slow"
     place: Literal["repository"] = Field(alias="service.slow", description="Where")
-    delay: Duration = Field(default=0.2, gt=0, description="How much longer each answer takes")
+    delay: Felt = Field(default=0.2, description="How much longer each answer takes")
 
 
 class ServiceCredentialsExpire(OnRequests):

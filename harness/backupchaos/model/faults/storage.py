@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from backupchaos.model.faults.amounts import SomeBytes, at_least
 from backupchaos.model.faults.base import FaultSpec
-from backupchaos.model.words import Mistake
+from backupchaos.model.words import Mistake, shown
 from backupchaos.units import Duration, Size
 
 Written = Literal["repository", "cache", "temp"]
@@ -15,13 +16,19 @@ Volume = Literal["source", "repository", "cache", "temp"]
 DiskCall = Literal["open", "read", "write", "fsync", "rename", "unlink", "mkdir"]
 
 
-def _longer(value: float) -> float:
-    if value > 0:
-        return value
-    raise Mistake("a delay of nothing is no fault", code="zero", hint="Write such as 20ms.")
+def _below(path: str) -> str:
+    if not path.startswith("/") and ".." not in path.split("/"):
+        return path
+    hint = "Write it from the top of the volume, such as data/**."
+    raise Mistake(f"expected a path below the volume, not {shown(path)}", code="bad-path", hint=hint)
 
 
-Longer = Annotated[Duration, AfterValidator(_longer)]
+Longer = Annotated[Duration, at_least(0.001, "1ms", "20ms")]
+PathBelow = Annotated[
+    str,
+    AfterValidator(_below),
+    Field(max_length=500, json_schema_extra={"pattern": r"^(?!/)(?!(.*/)?\.\.(/|$))"}),
+]
 
 
 class _OnVolume(FaultSpec):
@@ -82,9 +89,7 @@ class DiskIoError(_OnVolume):
     kind = "disk.io_error"
     place: Volume = Field(alias="disk.io_error", description="Where")
     call: DiskCall = Field(default="read", description="Which calls")
-    path: str = Field(
-        default="**", max_length=500, description="Which files, below the volume; ** stands for any"
-    )
+    path: PathBelow = Field(default="**", description="Which files, below the volume; ** stands for any")
     nth: int = Field(default=1, ge=1, le=10_000_000, description="The first call that fails")
     calls: int | None = Field(
         default=None, ge=1, le=10_000_000, description="How many calls fail; all that follow if left out"
@@ -106,7 +111,7 @@ class DiskShortWrite(_OnVolume):
         le=10_000_000,
         description="How many writes are short; all that follow if left out",
     )
-    size: Size = Field(default=1000, ge=1, description="How much such a write takes")
+    size: SomeBytes = Field(default=1000, description="How much such a write takes")
 
 
 class DiskLostFsync(_OnVolume):
