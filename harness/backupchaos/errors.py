@@ -4,6 +4,7 @@
     ├── UsageProblem          the user's mistake: bad scenario, unknown target (exit 4)
     ├── MissingCapability     the environment lacks something: skip, or fail where it is required
     └── HarnessBroken         our fault: the run is ``invalid`` and we apologise
+        └── Unfit             the scenario's: it asks what this world cannot give, known only once it stands
 
 The fourth family, *the target misbehaved*, is no exception: it is a verdict with evidence.
 """
@@ -34,3 +35,10 @@ class MissingCapability(BackupChaosError):
 
 class HarnessBroken(BackupChaosError):
     """The harness itself failed: the run says nothing about the target."""
+
+
+class Unfit(HarnessBroken):
+    """A number of the scenario does not fit the world of this run; the message says which way to change it.
+
+    The run is ``invalid`` as any that was broken off, but nobody is asked to report it.
+    """

@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 _LEAST = 20
 """Columns below which a wrapped text is harder to read than one that runs over the edge."""
@@ -32,10 +33,31 @@ def mark(good: bool) -> str:
     return f"\x1b[{code}m{sign}\x1b[0m" if colour() else sign
 
 
+class Unheard(Exception):
+    """Standard output takes nothing, as on a full disk; the text is the system's reason."""
+
+
 def say(text: str = "") -> None:
-    """One line on standard output; what the stream cannot encode is replaced, never fatal."""
+    """One line on standard output; what the stream cannot encode is replaced. Raises ``Unheard``."""
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+    with _heard():
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+
+
+def flush() -> None:
+    """What was said so far goes out now. Raises ``Unheard``."""
+    with _heard():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # a reader that went away has heard enough
+        raise
+    except OSError as error:
+        raise Unheard(error.strerror or str(error)) from error
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

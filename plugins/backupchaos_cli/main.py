@@ -54,15 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leaving:
         return int(leaving.code or 0)
     from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
+    from backupchaos_cli.console import Unheard, flush
 
     try:
         code: int = import_module(f"backupchaos_cli.{options.module}").main(options)
-        sys.stdout.flush()
+        flush()
         return code
     except BrokenPipeError:
         # The reader went away (head, less); Python must not fail once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return PASS
+    except Unheard as problem:
+        _silence()
+        return _told(options, problem, UNSURE, f"standard output cannot be written: {problem}")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
@@ -75,6 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as problem:
         hint = "This is a defect of backupchaos; please report it with --traceback."
         return _told(options, problem, INTERNAL, f"{type(problem).__name__}: {problem}\n{hint}")
+
+
+def _silence() -> None:
+    """What is still to be written goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _told(options: argparse.Namespace, problem: Exception, code: int, text: str = "") -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from backupchaos.session.selection import Selected, select
 from backupchaos.session.settings import Settings
 from backupchaos.targets.base import Target
 from backupchaos.targets.registry import resolve_target
-from backupchaos_cli.console import colour, columns, mark, say
+from backupchaos_cli.console import colour, columns, flush, mark, say
 
 SERVICE = "--service"
 
@@ -59,7 +58,7 @@ def main(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _plan(session, orders)
     say(f"target {target.name}, {len(orders)} {'run' if len(orders) == 1 else 'runs'}, seed {seed}")
-    sys.stdout.flush()
+    flush()
     required = False
     try:
         for order in orders:
@@ -114,7 +113,7 @@ def _one(session: Session, order: Order, *, quiet: bool) -> bool:
     except NotCovered as missing:
         word = "required, but missing" if missing.required else "skipped"
         say(f"{'✗' if missing.required else '-'} {order.scenario.scenario}: {word}: {missing}")
-        sys.stdout.flush()
+        flush()
         return missing.required
     result = run.result
     if result.verdict is Verdict.PASS:
@@ -123,7 +122,7 @@ def _one(session: Session, order: Order, *, quiet: bool) -> bool:
     else:
         say(defused(table.failure_text(result, colour=colour())))
     say(f"stored in {run.directory}\n")
-    sys.stdout.flush()
+    flush()
     return False
 
 

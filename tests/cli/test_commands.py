@@ -295,6 +295,23 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("words", [["list"], ["list", "--tag", "quick"], ["show", "normal"]], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_cannot_be_written_is_no_defect_of_ours(words: list[str], unbuffered: str) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "backupchaos_cli.main", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert done.stderr == "backupchaos: standard output cannot be written: No space left on device\n"
+    assert done.returncode == 2
+
+
 def test_the_entry_imports_nothing_heavy() -> None:
     code = (
         "import sys; from backupchaos_cli.main import main; main(['--help'])\n"

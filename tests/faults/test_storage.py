@@ -14,7 +14,7 @@ from tests.faults.remote_job import PUT, Remote
 
 from backupchaos.environments.base import Place, VolumeState
 from backupchaos.environments.local.environment import LocalEnvironment
-from backupchaos.errors import HarnessBroken, MissingCapability
+from backupchaos.errors import HarnessBroken, MissingCapability, Unfit
 from backupchaos.faults.base import Ground
 from backupchaos.faults.on_volume import NO_SPACE
 from backupchaos.faults.storage import Full
@@ -655,7 +655,7 @@ def test_rclone_writes_into_an_empty_mount_point_and_is_content(tmp_path: Path) 
 
 
 def test_to_leave_more_than_there_is_breaks_the_run(tmp_path: Path) -> None:
-    with pytest.raises(HarnessBroken, match="takes nothing away: leave"):
+    with pytest.raises(Unfit, match="takes nothing away: leave"):
         tried(tmp_path, {"disk.nearly_full": "repository", "left": 2**40}, python("pass"))
 
 
@@ -663,5 +663,5 @@ def test_to_leave_more_than_there_is_breaks_the_run(tmp_path: Path) -> None:
 def test_to_leave_more_files_than_can_be_made_breaks_the_run(tmp_path: Path) -> None:
     with bench(tmp_path, {"disk.inodes": "repository", "left": 1000}, python("pass")) as made:
         made.world.sandbox.limit_files(Place.REPOSITORY, total=500)
-        with pytest.raises(HarnessBroken, match="takes nothing away: leave fewer"):
+        with pytest.raises(Unfit, match="takes nothing away: leave fewer"):
             made.go()

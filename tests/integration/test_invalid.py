@@ -94,6 +94,53 @@ def test_a_fault_without_teeth_is_invalid(group: str, run_here: Callable[..., Ru
         assert row.reason
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"disk.full": "repository", "headroom": 900 * 2**30},
+        {"disk.nearly_full": "repository", "left": 900 * 2**30},
+    ],
+    ids=lambda fault: next(iter(fault)),
+)
+def test_numbers_that_do_not_fit_are_the_scenarios_mistake(
+    fault: dict[str, Any], run_here: Callable[..., Run]
+) -> None:
+    scenario = Scenario.model_validate(
+        {
+            "scenario": "roomy",
+            "title": "A fault that takes nothing away",
+            "repository": LOCAL,
+            "source": {"files": 12, "size": 256 * 1024, "new": 64 * 1024},
+            "faults": {"full": fault},
+        },
+        strict=False,
+    )
+    run = run_here(scenario, ReferenceTarget())
+    assert run.verdict is Verdict.INVALID
+    assert [row.id for row in run.checks] == ["scenario"]
+    told = f"{run.result.headline} {run.result.explanation}"
+    assert "takes nothing away: leave" in told
+    assert not any(word in told for word in ("Sorry", "harness broke", "report it"))
+
+
+def test_much_left_on_a_disk_was_never_scarce(run_here: Callable[..., Run]) -> None:
+    scenario = Scenario.model_validate(
+        {
+            "scenario": "roomy",
+            "title": "A disk on which the job finds all the room it wants",
+            "repository": LOCAL,
+            "source": {"files": 12, "size": 256 * 1024, "new": 64 * 1024},
+            "volumes": {"repository": 64 * 2**20},
+            "faults": {"narrow": {"disk.nearly_full": "repository", "left": 60 * 2**20}},
+        },
+        strict=False,
+    )
+    run = run_here(scenario, ReferenceTarget())
+    row = next(row for row in run.checks if row.id == "bite.narrow")
+    assert run.verdict is row.verdict is Verdict.INVALID
+    assert "leave less" in row.reason
+
+
 def test_a_password_that_a_cut_link_kept_from_the_server_was_not_tried(run_here: Callable[..., Run]) -> None:
     """The server's greeting came each time, and no request after it."""
     scenario = Scenario.model_validate(

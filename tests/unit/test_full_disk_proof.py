@@ -9,10 +9,10 @@ import pytest
 
 from backupchaos.faults.base import Ground
 from backupchaos.faults.repository import Delete
-from backupchaos.faults.storage import Full
+from backupchaos.faults.storage import Full, NearlyFull
 from backupchaos.history import History
 from backupchaos.model.faults.repository import RepositoryDelete
-from backupchaos.model.faults.storage import DiskFull
+from backupchaos.model.faults.storage import DiskFull, DiskNearlyFull
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,56 @@ def test_what_a_server_writes_for_others_after_the_job_proves_nothing(
     history.append("syscall", at=at, rule="full.unfit", action="observe", call="write", path="/repo/x")
     history.append("job.end", at=13.0, job="fault", outcome="failure")
     assert bool(fault.bite()) is proves
+
+
+@pytest.mark.parametrize(
+    ("place", "fresh", "least", "meanwhile", "proves"),
+    [
+        ("repository", 500, 3900, 4000, True),
+        ("repository", 499, 3900, 4000, False),
+        ("repository", 499, 2000, 4000, True),
+        ("repository", 499, 3900, 2000, True),
+        ("cache", 4000, 3900, 4000, False),
+        ("cache", 0, 1999, 4000, True),
+    ],
+    ids=[
+        "new data",
+        "too little new",
+        "used up",
+        "used up meanwhile",
+        "new data go elsewhere",
+        "used up there",
+    ],
+)
+def test_what_was_left_must_have_been_scarce(
+    place: Any, fresh: int, least: int, meanwhile: int, proves: bool
+) -> None:
+    history = History(clock=lambda: 0.0)
+    sandbox = cast("Any", SimpleNamespace(capabilities={"syscalls"}))
+    ground = Ground(
+        sandbox=sandbox,
+        history=history,
+        seed=1,
+        source="",
+        repository="",
+        fresh=[("a", fresh)] if fresh else [],
+    )
+    ground.free_space.append((12.0, place, cast("Any", SimpleNamespace(free=meanwhile))))
+    ground.free_space.append((25.0, place, cast("Any", SimpleNamespace(free=0))))
+    fault = NearlyFull("narrow", DiskNearlyFull(place=place, left=4000), ground)
+    fault.windows, fault._armed, fault._least = [(10.0, 15.0)], [(10.0, 15.0)], least
+    history.append("syscall", at=12.0, rule="narrow.wrote", action="observe", call="write", path="/repo/x")
+    assert bool(fault.bite()) is proves
+
+
+def test_a_write_that_did_not_fit_needs_no_other_proof() -> None:
+    history = History(clock=lambda: 0.0)
+    sandbox = cast("Any", SimpleNamespace(capabilities={"syscalls"}))
+    ground = Ground(sandbox=sandbox, history=history, seed=1, source="", repository="")
+    fault = NearlyFull("narrow", DiskNearlyFull(place="repository", left=4000), ground)
+    fault.windows, fault._armed = [(10.0, 15.0)], [(10.0, 15.0)]
+    history.append("syscall", at=12.0, rule="narrow.unfit", action="observe", call="write", path="/repo/x")
+    assert fault.bite()
 
 
 @pytest.mark.parametrize("company", [False, True])

@@ -81,8 +81,13 @@ def _judge(attempt: Attempt, case: Case) -> Judgement:
 
 
 def _broken(name: str, attempt: Attempt) -> Judgement:
-    """Our own defect: the run says nothing about the target."""
+    """Our own defect, or a scenario that does not fit: the run says nothing about the target."""
     short = ((attempt.broken or "").splitlines() or ["no words"])[0][:LONGEST]
+    if attempt.unfit:
+        text = f"The scenario does not fit, so this run says nothing about {attempt.target.name}: {short}."
+        row = CheckResult("scenario", "the scenario fits", "yes", short, Verdict.INVALID)
+        headline = f"{name}: INVALID — the scenario does not fit: {short}"
+        return Judgement([row], Verdict.INVALID, headline, text)
     text = (
         f"Sorry: the harness broke, so this run says nothing about {attempt.target.name}: {short}. "
         "The history has the details; please report it."

@@ -16,7 +16,7 @@ from backupchaos.engine.phases import ControlFailed, Phases
 from backupchaos.engine.prepare import make_world
 from backupchaos.engine.world import World
 from backupchaos.environments.base import Place
-from backupchaos.errors import BackupChaosError, MissingCapability, UsageProblem
+from backupchaos.errors import BackupChaosError, MissingCapability, Unfit, UsageProblem
 from backupchaos.faults.base import Ground
 from backupchaos.history import History
 from backupchaos.model.scenario import Scenario
@@ -50,6 +50,8 @@ class Attempt:
         """The repository, its server and the link in words, for the report."""
         self.version = "unknown"
         self.broken: str | None = None
+        self.unfit = False
+        """What broke the run is the scenario's mistake, not ours."""
         self.control_failed: str | None = None
         self.worth_keeping = False
         self.started = datetime.now(UTC)
@@ -75,7 +77,7 @@ class Attempt:
             self.worth_keeping = True
             raise
         except BackupChaosError as error:
-            self.broken = str(error)
+            self.broken, self.unfit = str(error), isinstance(error, Unfit)
         except Exception as error:
             self.broken = f"{type(error).__name__}: {error}"
             self.history.append("crash", traceback=traceback.format_exc())

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from backupchaos.errors import BackupChaosError, HarnessBroken
+from backupchaos.errors import BackupChaosError, HarnessBroken, Unfit
 from backupchaos.faults.base import Fault
 from backupchaos.history import History
 
@@ -24,7 +24,7 @@ class Injector:
         self.failures: list[str] = []
 
     def apply(self, fault: Fault[Any]) -> None:
-        """Apply and verify; raises ``HarnessBroken`` if the fault is not in force then."""
+        """Apply and verify; raises ``HarnessBroken`` if it is not in force then, ``Unfit`` if it never can be."""
         self._record(fault, "applying")
         fault.begin(self._history.now())
         try:
@@ -33,7 +33,8 @@ class Injector:
         except Exception as error:
             words = self._words(error)
             self._record(fault, "failed", words)
-            raise HarnessBroken(f"fault {fault.name} could not be applied: {words}") from error
+            kind = Unfit if isinstance(error, Unfit) else HarnessBroken
+            raise kind(f"fault {fault.name} could not be applied: {words}") from error
         self._record(fault, "applied", detail)
 
     def undo(self, fault: Fault[Any]) -> None:

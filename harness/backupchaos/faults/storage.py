@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backupchaos.environments.base import SyscallRule
-from backupchaos.errors import HarnessBroken
+from backupchaos.errors import HarnessBroken, Unfit
 from backupchaos.faults.afterwards import born_alike, ordinary_birth
 from backupchaos.faults.base import JobShape
 from backupchaos.faults.limits import limit_in
@@ -18,6 +18,8 @@ from backupchaos.model.faults.storage import DiskFull, DiskInodes, DiskNearlyFul
 from backupchaos.units import format_size
 
 PAGE = 4096
+NEEDED = 8
+"""More than so many times the job's new data are no longer scarce."""
 WRITES = ("write", "fallocate")
 NAMES = ("create", "mkdir", "mknod", "symlink", "link")
 """Calls that need an inode of a tmpfs; a hard link does too."""
@@ -48,7 +50,7 @@ class _Limited(OnVolume[DiskFull | DiskNearlyFull]):
         usage = self.ground.sandbox.usage(self.place)
         self._original = usage.total
         if self.left() >= usage.free:  # to leave more than there is would make the volume larger
-            raise HarnessBroken(
+            raise Unfit(
                 f"the {self.place} volume has {format_size(usage.free)} free, so leaving "
                 f"{format_size(self.left())} takes nothing away: leave less"
             )
@@ -132,7 +134,10 @@ class Full(_Limited):
 
 
 class NearlyFull(_Limited):
-    """Just enough is left; it bites when something is written all the same."""
+    """Just enough is left; it bites when something is written all the same, and what was left was scarce for it.
+
+    Scarce is what the job's new data would fill by an eighth, or what was half used up.
+    """
 
     spec: DiskNearlyFull
     _least: int | None = None
@@ -164,12 +169,26 @@ class NearlyFull(_Limited):
     def bite(self) -> list[str]:
         """Writes on the narrow volume, or space that was used up on it."""
         facts = self.unfit()
+        if not facts and not self._scarce():
+            return []
         events = self.hits("wrote")
         if events:
             facts.append(f"written to with {format_size(self.left())} left, {first(events)}")
         if self._least is not None and self.left() - self._least >= PAGE:
             facts.append(f"{format_size(self._least)} were left in the end")
         return facts
+
+    def _scarce(self) -> bool:
+        """Whether a job could feel that not much was left; only the repository takes all of its new data."""
+        new = sum(size for _, size in self.ground.fresh)
+        if self.place == "repository" and new * NEEDED >= self.left():
+            return True
+        seen = [
+            usage.free
+            for t, place, usage in self.ground.free_space
+            if place == self.place and self.in_force(t)
+        ]
+        return min([self.left() if self._least is None else self._least, *seen]) * 2 <= self.left()
 
 
 class Inodes(OnVolume[DiskInodes]):
@@ -190,7 +209,7 @@ class Inodes(OnVolume[DiskInodes]):
         usage = self.ground.sandbox.usage(self.place)
         self._original = usage.files
         if self.spec.left >= usage.free_files:
-            raise HarnessBroken(
+            raise Unfit(
                 f"the {self.place} volume can hold {usage.free_files} more files, so leaving "
                 f"{self.spec.left} takes nothing away: leave fewer"
             )

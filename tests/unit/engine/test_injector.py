@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from backupchaos.engine.injector import Injector
-from backupchaos.errors import HarnessBroken
+from backupchaos.errors import HarnessBroken, Unfit
 from backupchaos.faults.base import Fault, Ground
 from backupchaos.history import History
 from backupchaos.model.faults.network import NetworkDown
@@ -50,6 +50,13 @@ def history() -> History:
 
 def told(history: History, name: str) -> list[str]:
     return [event["status"] for event in history.of("fault") if event["name"] == name]
+
+
+@pytest.mark.parametrize("error", [Unfit("leave less"), HarnessBroken("no mount")], ids=repr)
+def test_a_scenario_that_does_not_fit_is_told_from_a_defect(history: History, error: HarnessBroken) -> None:
+    with pytest.raises(HarnessBroken, match="fault a could not be applied: ") as caught:
+        Injector(history).apply(Tried("a", {"apply": error}))
+    assert type(caught.value) is type(error)
 
 
 @pytest.mark.parametrize("where", ["undo", "verify_undone"])
