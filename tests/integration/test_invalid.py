@@ -39,10 +39,9 @@ TOOTHLESS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"service.credentials_expire": "repository", **OVER},
         ],
     ),
-    "server": (
-        REMOTE,
-        [{"network.blackhole": "repository", **BLINK}, {"service.kill": "repository", **OVER}],
-    ),
+    "silence": (REMOTE, [{"network.blackhole": "repository", **BLINK}]),
+    "server": (REMOTE, [{"service.kill": "repository", **OVER}]),
+    "pause": (LOCAL, [{"process.pause": "target", **OVER}]),
     "restart": (REMOTE, [{"service.restart": "repository", **OVER}]),
     "job": (
         LOCAL,
@@ -51,7 +50,6 @@ TOOTHLESS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"file.locked": "source", **BLINK},
             {"permission.denied": "source", **BLINK},
             {"process.kill": "target", **OVER},
-            {"process.pause": "target", **OVER},
             {"process.concurrent": "target", **OVER},
             {"process.cpu": "target", "share": 0.5, **OVER},
             {"clock.jump": "target", "by": 3600.0, **OVER},
