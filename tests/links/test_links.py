@@ -48,7 +48,7 @@ def test_one_interface_over_both_servers(either: Links, upstream: Server) -> Non
     toxic.update(latency=160)
     assert round_trip(sock) >= 0.16
     toxic.remove()
-    assert round_trip(sock) < 0.08
+    assert min(round_trip(sock) for _ in range(3)) < 0.08  # a busy machine may delay one
     changes = [event.ev for event in either.events() if event.ev.startswith("toxic_")]
     assert changes == ["toxic_add", "toxic_patch", "toxic_del"]
     link.down("reset")
