@@ -123,7 +123,6 @@ INVALID: list[dict[str, Any]] = [
     {**HEAD, "faults": {"a": {"disk.full": "cache", "place": "cache"}}},
     {**HEAD, "faults": {"a": {"disk.io_error": "cache", "path": "/etc/passwd"}}},
     {**HEAD, "faults": {"a": {"disk.io_error": "cache", "path": "a/../../b"}}},
-    {**HEAD, "faults": {"a": {"process.stdin_dies": "target", "share": "100%"}}},
     {**HEAD, "expect": {"outcome": "good"}},
     {**HEAD, "expect": {"outcome": []}},
     {**HEAD, "expect": {"states": "RUNNING"}},

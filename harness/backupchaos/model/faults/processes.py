@@ -18,20 +18,7 @@ def _off(value: float) -> float:
     raise Mistake("expected at least 1s: nobody would notice less", code="zero", hint="Write such as 1h.")
 
 
-def _not_all(value: float) -> float:
-    if value < 1:
-        return value
-    raise Mistake(
-        "a program that has said all does not die half way", code="out-of-range", hint="Write such as 50%."
-    )
-
-
 Off = Annotated[Duration, AfterValidator(_off)]
-NotAll = Annotated[
-    Percent,
-    AfterValidator(_not_all),
-    Field(json_schema_extra={"pattern": r"^0{0,10}[0-9]{1,2}(\.[0-9]{1,9})? ?%$"}),
-]
 Portion = Annotated[Percent, at_least(0.01, "1%", "10%")]
 
 
@@ -163,7 +150,7 @@ class ProcessStdinDies(_OnJob):
     kind = "process.stdin_dies"
     whole_job = True
     place: Literal["target"] = Field(alias="process.stdin_dies", description="Where")
-    share: NotAll = Field(default=0.5, description="After which share of its output the other program dies")
+    share: Percent = Field(default=0.5, description="After which share of its output the other program dies")
 
 
 class ClockJump(FaultSpec):
