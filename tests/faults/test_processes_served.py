@@ -62,7 +62,7 @@ class Other(Echo):
 def echo(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     kind = getattr(request, "param", "")
     service = Other(kind) if kind else Echo()
-    monkeypatch.setattr(registry, "service_for", lambda kind, prefer=None: service)
+    monkeypatch.setattr(registry, "make_service", lambda kind, prefer=None: service)
 
 
 def kill(**more: Any) -> dict[str, Any]:

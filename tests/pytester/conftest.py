@@ -19,6 +19,7 @@ NAME = "backupchaos_test_fakes"
 KEPT = (
     "yaml",
     "jinja2",
+    "requests",
     "backupchaos.engine.run",
     "backupchaos.model.loader",
     "backupchaos.session.capabilities",
