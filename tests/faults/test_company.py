@@ -72,7 +72,10 @@ def test_two_at_the_same_time_in_the_same_repository(tmp_path: Path) -> None:
 @needs_box
 def test_a_job_that_comes_to_its_trigger_meanwhile_is_held(tmp_path: Path) -> None:
     """Its growth is seen before its writes reach the count: it is not let go until the other has come."""
-    job = "import os, time\nfd = os.open('{repository}/first', os.O_RDWR | os.O_CREAT)\nos.posix_fallocate(fd, 0, 2 << 20)\ntime.sleep(0.3)\n"
+    job = (
+        "import mmap, os, time\nfd = os.open('{repository}/first', os.O_RDWR | os.O_CREAT)\nos.truncate(fd, 2 << 20)\n"
+        "memory = mmap.mmap(fd, 2 << 20)\nmemory[:] = b'1' * (2 << 20)\ntime.sleep(0.3)\n"
+    )
     result = both(tmp_path, python("import time\ntime.sleep(1.5)\n" + LOOKS), job + WRITES)
     (seen,) = [e for e in result.events if e.kind == "beside"]
     assert int(seen["text"]) < 40

@@ -142,6 +142,34 @@ print(os.copy_file_range(os.open('{{repository}}/a', 0), os.open('{{repository}}
     assert said(result, "1000") is not bites
 
 
+RESERVES = """
+import os, sys
+fd = os.open('{repository}/pack', os.O_CREAT | os.O_WRONLY)
+try: os.posix_fallocate(fd, 0, 1 << 20)
+except OSError: print('no room', flush=True)
+try:
+    for _ in range(16): os.write(fd, bytes(1 << 16))
+except OSError as e: sys.exit(f'error: {e}')
+"""
+"""As restic from 0.15 on: it reserves the room for a pack, does not mind if there is none, and writes."""
+
+
+@needs
+def test_who_reserves_its_room_meets_the_full_disk_before_it_has_it(tmp_path: Path) -> None:
+    result = tried(tmp_path, {"disk.full": "repository", "when": {"bytes": "256KiB"}}, python(RESERVES))
+    assert said(result, "no room")
+    assert said(result, "No space left on device")
+    assert "fallocate" in result.proof[0]
+
+
+@needs
+def test_what_is_written_into_reserved_room_needs_no_more(tmp_path: Path) -> None:
+    when = {"call": {"name": "write", "place": "repository", "nth": 2}}
+    result = tried(tmp_path, {"disk.full": "repository", "when": when}, python(RESERVES))
+    assert not said(result, "No space left on device")
+    assert result.proof == []
+
+
 def test_without_a_supervisor_only_the_kernels_words_in_time_count() -> None:
     class Sandbox:
         capabilities = frozenset({"volumes"})

@@ -46,6 +46,15 @@ def test_counting_bytes() -> None:
     assert [rule.sees(n) for n in (4, 6, 0, 1, 0, 5)] == [False, False, False, True, True, False]
 
 
+def test_reserved_room_stops_but_is_counted_when_it_is_written() -> None:
+    rule = make(skip=10, measure="bytes", times=2)
+    assert not rule.sees(10, reserves=True)
+    assert not rule.sees(4)
+    assert rule.sees(7, reserves=True)
+    assert rule.totals()["bytes"] == 4
+    assert [rule.sees(n) for n in (6, 1)] == [False, True]
+
+
 def test_arming_starts_afresh_only_from_off() -> None:
     rule = make(times=1)
     assert rule.sees(1)

@@ -203,6 +203,29 @@ except OSError as e: print(e.errno)
     assert box.sandbox.totals()["b"]["bytes"] == 11_121
 
 
+def test_room_that_is_reserved_counts_by_what_the_file_has_not_yet(box: Box) -> None:
+    """KEEP_SIZE is 1, PUNCH_HOLE 2: the one reserves room behind the end of the file, the other gives some back."""
+    script = """
+import ctypes, os, sys
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+call = ctypes.CDLL(None, use_errno=True).fallocate
+call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+os.write(fd, bytes(4096))
+for mode, begin, length in ((0, 0, 8192), (3, 0, 1 << 20), (1, 0, 12288), (1, 8192, 4096), (0, 0, 16385)):
+    print("ok" if call(fd, mode, begin, length) == 0 else ctypes.get_errno(), end=" ")
+"""
+    path = f"{box.path()}/f"
+    calls = ("write", "fallocate")
+    result = box.run(
+        *PYTHON,
+        script,
+        path,
+        rules=[rule("b", calls, path, "errno", errno=errno.ENOSPC, skip=8192, measure="bytes")],
+    )
+    assert result.output.split() == ["ok", "ok", "ok", "ok", "28"]
+    assert box.sandbox.totals()["b"]["bytes"] == 4096
+
+
 def test_success_without_doing_it(box: Box) -> None:
     (path,) = touch(box, "f")
     result = box.run(

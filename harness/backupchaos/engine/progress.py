@@ -102,7 +102,8 @@ class VolumeProgress:
     """A local repository during one job: what is written there, call by call, and how much it has grown.
 
     The job is stopped before the write that would bring it beyond a byte at which something is due: fewer than one
-    write's bytes early, never late. What is written without calls (mapped memory) is seen by the growth of the volume
+    write's bytes early, never late. To reserve room (``fallocate``) beyond that byte stops it, too: afterwards no full
+    disk could be felt by the writes into it. What is written without calls (mapped memory) is seen by the growth of the volume
     alone, milliseconds later; so is everything, where there is no supervisor.
     """
 
@@ -124,7 +125,7 @@ class VolumeProgress:
         """For the job's process: the lowest count first, since a stopped call is counted by those that follow."""
         path = (f"{repository}/**",)
         return [
-            SyscallRule(name, ("write",), path, "hold", skip=count, times=1, measure="bytes", armed=True)
+            SyscallRule(name, ("write", "fallocate"), path, "hold", skip=count, times=1, measure="bytes", armed=True)
             for name, count in self._holds.items()
         ]
 

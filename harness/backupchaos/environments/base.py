@@ -39,7 +39,7 @@ class SyscallRule:
     file behind the descriptor) matches one of the ``paths`` (absolute, ``fnmatch`` style; a path
     ending in ``/**`` matches everything below). While armed, the rule lets ``skip`` matching calls
     pass and acts on the next ``times`` (``None``: all that follow). ``measure`` says what ``skip``
-    counts: calls, or bytes written; or it means only calls that cannot succeed in full: ``space`` (a write that
+    counts: calls, or bytes written (a ``fallocate`` counts for that moment as what it reserves); or it means only calls that cannot succeed in full: ``space`` (a write that
     needs more than is free), ``inodes`` (a new name where no more files can be made), ``length`` (a file would grow
     beyond ``size``), ``descriptors`` (the caller has as many open as it may have). Actions: ``errno`` (fail with that error), ``observe`` (let it
     pass, report it), ``hold`` (stop the call, report it, wait for ``release``), ``kill`` (SIGKILL

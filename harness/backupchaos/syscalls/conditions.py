@@ -83,7 +83,7 @@ def _file(tid: int, number: int) -> str:
 
 
 def lacks_space(decoder: Decoder, call: Call, tid: int, args: Sequence[int], size: int) -> bool:
-    """It needs more blocks than are free; what overwrites needs none."""
+    """It needs more blocks than are free; what overwrites, or fills what was reserved before, needs none."""
     try:
         span = end_of(decoder, call, tid, args)
         if span is None:
@@ -91,7 +91,8 @@ def lacks_space(decoder: Decoder, call: Call, tid: int, args: Sequence[int], siz
         where, begin, end = span
         found = os.statvfs(where)
         block = found.f_frsize
-        there = -(-os.stat(where).st_size // block)
+        status = os.stat(where)
+        there = -(-max(status.st_size, status.st_blocks * 512) // block)  # room may be reserved behind the end
         needed = -(-end // block) - max(begin // block, there)
     except (OSError, struct.error, KeyError, IndexError):
         return False

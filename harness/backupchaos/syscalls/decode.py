@@ -21,6 +21,7 @@ _PAGE = 4096
 _DELETED = b" (deleted)"
 _F_UNLCK = struct.pack("h", 2)
 _COARSE = 5
+_KEEP_SIZE = 1
 CLOCKS = {time.CLOCK_REALTIME: b"clock:realtime", _COARSE: b"clock:coarse", time.CLOCK_TAI: b"clock:tai"}
 """The wall clocks and what rules call them; all others only ever go forward, and nobody sets them."""
 _PROC_LINK = re.compile(rb"/proc/(\d+)/(?:task/\d+/)?(cwd|root|fd/\d+)(/.*)?", re.DOTALL)
@@ -142,7 +143,9 @@ class Decoder:
         return [EVERYTHING] if kind == "*" else [CLOCKS[time.CLOCK_REALTIME]]
 
     def size(self, call: Call, tid: int, args: Sequence[int]) -> int:
-        """How many bytes the call asks to write."""
+        """How many bytes the call asks to write, or for how many it asks to reserve room (``call.reserves``)."""
+        if call.reserves:
+            return _room(tid, args)
         if call.size == "-":
             return 0
         if call.size[0] != "v":
@@ -205,6 +208,17 @@ def _through_proc(path: bytes, tid: int) -> bytes:
         return path
     link = os.readlink(path[: match.end(2)])
     return link.rstrip(b"/") + (match[3] or b"") or b"/"
+
+
+def _room(tid: int, args: Sequence[int]) -> int:
+    """By how many bytes a ``fallocate`` makes a file take more room; 0 where it takes some away, or nothing is known."""
+    if args[1] & ~_KEEP_SIZE:
+        return 0
+    try:
+        status = os.stat(f"/proc/{tid}/fd/{args[0] & 0xFFFFFFFF}")
+    except OSError:
+        return 0
+    return max(0, args[2] + args[3] - max(status.st_size, status.st_blocks * 512))
 
 
 def _address(raw: bytes) -> bytes:

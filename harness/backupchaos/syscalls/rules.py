@@ -97,17 +97,20 @@ class Rule:
                 return path
         return None
 
-    def sees(self, size: int) -> bool:
+    def sees(self, size: int, reserves: bool = False) -> bool:
         """Count a matching call of an armed rule that writes ``size`` bytes; True when the rule acts on it.
 
         With ``measure`` bytes the first call that would take the sum beyond ``skip`` is acted on, and
-        all that follow, up to ``times``. A write that is not longer than ``size`` cannot be cut short.
+        all that follow, up to ``times``. Room that a call ``reserves`` takes part in that as what is to come; it is
+        counted once it is written. A write that is not longer than ``size`` cannot be cut short.
         """
         self.matched += 1
-        self.bytes += size
+        reached = self.bytes + size
+        if not reserves:
+            self.bytes = reached
         if self.action == "short" and size <= self.size:
             return False
-        past = self.bytes > self.skip if self.measure == "bytes" else self.matched > self.skip
+        past = reached > self.skip if self.measure == "bytes" else self.matched > self.skip
         if not past or (self.times is not None and self.acted >= self.times):
             return False
         self.acted += 1

@@ -144,7 +144,7 @@ class Supervisor:
             if rule.action == "clock" and "clock" not in call.families:
                 due = rule, call, path  # a deadline, which is no reading
                 continue
-            if not rule.sees(size):
+            if not rule.sees(size, call.reserves):
                 continue
             if rule.action not in IN_ITS_STEAD:
                 self._reports.hit(rule, call.name, path, tid)

@@ -8,7 +8,7 @@ file mapped at an address, ``l0.2`` a descriptor (0) and the ``struct flock`` th
 ``c0`` a clock by its number, ``k`` the wall clock, ``*`` every file there is; several are joined by ``+``.
 
 ``size`` tells how many bytes a call is about to write: an argument, or ``v1.2`` an array of buffers (1) with
-its length (2). ``flags`` is the argument with the O_ flags of an open, ``h2`` a pointer to ``struct open_how``.
+its length (2), or ``r``: none, but it reserves room as ``fallocate`` does. ``flags`` is the argument with the O_ flags of an open, ``h2`` a pointer to ``struct open_how``.
 
 ``only`` is the part of a call that is of interest; the rest is never stopped: ``1=6,7`` argument 1 is 6 or 7, ``1&256``
 it has that bit, ``3!`` it is not zero; several are joined by ``+``, and all must hold.
@@ -45,7 +45,7 @@ splice           275 76   write               f2      4    -
 sendfile_in      40  71   read                f1      -    -
 copy_file_in     326 285  read                f0      -    -
 splice_in        275 76   read                f0      -    -
-fallocate        285 47   fallocate           f0      -    -
+fallocate        285 47   fallocate           f0      r    -
 fsync            74  82   fsync,sync          f0      -    -
 fdatasync        75  83   fsync,sync          f0      -    -
 sync_file_range  277 84   fsync,sync          f0      -    -
@@ -159,6 +159,11 @@ class Call:
             (part[0], [int(index) for index in part[1:].split(".") if index]) for part in where.split("+")
         ]
         self.only = [_condition(text) for text in only[0].split("+")] if only else []
+
+    @property
+    def reserves(self) -> bool:
+        """Whether it writes nothing, but takes room on the disk for what is to come."""
+        return self.size == "r"
 
     def and_also(self, other: Call) -> Call:
         """The same call seen from two sides."""
