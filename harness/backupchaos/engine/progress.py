@@ -125,7 +125,9 @@ class VolumeProgress:
         """For the job's process: the lowest count first, since a stopped call is counted by those that follow."""
         path = (f"{repository}/**",)
         return [
-            SyscallRule(name, ("write", "fallocate"), path, "hold", skip=count, times=1, measure="bytes", armed=True)
+            SyscallRule(
+                name, ("write", "fallocate"), path, "hold", skip=count, times=1, measure="bytes", armed=True
+            )
             for name, count in self._holds.items()
         ]
 

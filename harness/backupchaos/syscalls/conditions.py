@@ -92,7 +92,8 @@ def lacks_space(decoder: Decoder, call: Call, tid: int, args: Sequence[int], siz
         found = os.statvfs(where)
         block = found.f_frsize
         status = os.stat(where)
-        there = -(-max(status.st_size, status.st_blocks * 512) // block)  # room may be reserved behind the end
+        taken = max(status.st_size, status.st_blocks * 512)  # room may be reserved behind the end
+        there = -(-taken // block)
         needed = -(-end // block) - max(begin // block, there)
     except (OSError, struct.error, KeyError, IndexError):
         return False
