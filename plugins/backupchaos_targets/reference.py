@@ -56,6 +56,10 @@ def repository_url(location: Location) -> str:
     return f"sftp://{quote(location.user, safe='')}@{location.host}:{location.port}{quote(location.path)}"
 
 
+CHEAP_KEY = "1024"
+"""Every command opens the key, and at the engine's own cost would take most of its time for that."""
+
+
 def _place(link: str | None) -> str:
     """What a record's link leads to."""
     if not link:
@@ -132,8 +136,9 @@ class ReferenceTarget(BaseTarget):
         return Command((sys.executable, "-c", _VERSION), python_environment(PACKAGE))
 
     def init(self, work: Workspace) -> Sequence[Command]:
-        """Make the repository."""
-        return (self._on_repository(work, "init"),)
+        """Make the repository; its password is known for one run only, so that its key may be a cheap one."""
+        command = self._on_repository(work, "init")
+        return (replace(command, env={f"{PREFIX}SCRYPT_N": CHEAP_KEY, **command.env}),)
 
     def backup(self, work: Workspace) -> Command:
         """One job, recorded in the state database of the run."""
