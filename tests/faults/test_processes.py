@@ -123,6 +123,39 @@ def test_a_job_may_take_a_signal_from_its_queue(tmp_path: Path) -> None:
     assert result.proof[0].endswith("which took it from its queue")
 
 
+SITS = """
+import os, signal, sys, time
+job = os.getpid()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+if os.fork() == 0:
+    while 'sigtimedwait' not in open(f'/proc/{job}/wchan').read(): time.sleep(0.01)
+    print('ready', flush=True)
+    os._exit(0)
+signal.sigwait({signal.SIGTERM})
+"""
+
+
+@pytest.mark.parametrize(
+    "then",
+    ["time.sleep(0.5)", "os._exit(143)", "signal.sigtimedwait({signal.SIGTERM}, 2)"],
+    ids=["goes on", "ends at once", "sits on"],
+)
+def test_a_job_may_sit_and_wait_for_its_signal(tmp_path: Path, then: str) -> None:
+    result = tried(tmp_path, kill(signal="TERM"), python(SITS + then))
+    assert result.returncode in (0, 143)
+    assert len(result.proof) == 1
+    assert "took it from its queue" in result.proof[0] or "and then ended with 143" in result.proof[0]
+
+
+@pytest.mark.parametrize("name", ["USR1", "HUP"])
+def test_who_waits_for_another_signal_blocks_this_one_or_dies_of_it(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    result = tried(tmp_path, kill(signal=name), python(SITS), deadline=2.0)
+    assert result.proof == ([] if name == "USR1" else ["the job was ended by SIGHUP"])
+
+
 def test_the_harness_own_signal_at_the_deadline_is_no_bite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,9 @@ class ProcessInfo:
     """By its first thread."""
     pending: int = 0
     """Sent, and not taken yet."""
+    awaits: bool = False
+    """Its first thread sits in ``sigwait`` or one of its kin, for signals that are not told; the kernel has them unblocked
+    as long as it does. False also where the kernel does not tell where a process sleeps."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from backupchaos.environments.base import ProcessInfo
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import signalled_jobs, too_often
 from backupchaos.faults.base import Fault, Ground, Spec
-from backupchaos.faults.heeding import declined, heeded, mortal
+from backupchaos.faults.heeding import awaited, declined, heeded, mortal
+from backupchaos.history import Event
 from backupchaos.model.faults.processes import ProcessKill, ProcessPause
 
 PATIENCE = 5.0
@@ -90,7 +91,7 @@ class Kill(OnJob[ProcessKill]):
     def __init__(self, name: str, spec: ProcessKill, ground: Ground) -> None:
         super().__init__(name, spec, ground)
         self._facts: list[str] = []
-        self._struck = self._found = self._mortal = False
+        self._struck = self._found = self._mortal = self._awaited = False
         self._victim: ProcessInfo | None = None
         self._strokes = 0
 
@@ -151,6 +152,7 @@ class Kill(OnJob[ProcessKill]):
                 who = f"the running job, process {self._victim.pid}"
                 self._facts.append(f"SIG{self.spec.signal} delivered to {who}, {words}")
             self._mortal |= mortal(self._victim, self.number)
+            self._awaited |= awaited(self._victim, self.number)
 
     def _alive(self, job: int) -> str:
         after = "lived on" if self._look(job) is not None else "had reacted and ended by then"
@@ -184,11 +186,23 @@ class Kill(OnJob[ProcessKill]):
         """That it died of the signal, as its exit status tells, or was seen to heed it: to be sent one is no proof."""
         if self.spec.who == "job" and self._died():
             return [*self._facts, f"the job was ended by SIG{self.spec.signal}"]
+        if not self._facts and (code := self._own_end()) is not None:
+            return [f"the job slept until SIG{self.spec.signal} came, and then ended with {code}"]
         return self._facts
+
+    def _own_end(self) -> int | None:
+        """Exit code of a job that waited for a signal, and was too quick to be seen when it had taken it."""
+        ended = self._end()
+        if not self._awaited or ended is None or ended["returncode"] < 0:
+            return None
+        return None if ended.get("timed_out") or ended.get("hung") else int(ended["returncode"])
+
+    def _end(self) -> Event | None:
+        return next((e for e in self.ground.history.of("job.end") if e["job"] == "fault"), None)
 
     def _died(self) -> bool:
         """By our signal, not by the one with which the harness ends a job at a deadline."""
-        ended = next((e for e in self.ground.history.of("job.end") if e["job"] == "fault"), None)
+        ended = self._end()
         if ended is None or ended["returncode"] != -self.number:
             return False
         ours = not ended.get("timed_out") and not ended.get("hung")

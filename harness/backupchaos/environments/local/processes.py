@@ -135,17 +135,22 @@ def command_of(pid: int) -> str:
 
 
 def dispositions(pid: int) -> dict[str, int]:
-    """What a process does with signals, as masks: ``ProcessInfo`` has their meaning. Empty if it is gone."""
+    """What a process does with signals, as masks, and whether it waits for one: ``ProcessInfo`` has their meaning.
+
+    Empty if it is gone.
+    """
     names = {b"SigCgt": "caught", b"SigIgn": "ignored", b"SigBlk": "blocked", b"ShdPnd": "pending"}
-    found = {}
+    found: dict[str, int] = {}
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             for line in file:
                 key, _, value = line.partition(b":")
                 if key in names:
                     found[names[key]] = int(value, 16)
+        with open(f"/proc/{pid}/wchan", "rb") as file:
+            found["awaits"] = file.read().startswith(b"do_sigtimedwait")
     except OSError:
-        return {}
+        pass  # gone, or not ours to see
     return found
 
 
