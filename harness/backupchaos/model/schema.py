@@ -22,7 +22,7 @@ FILE = "scenario.schema.json"
 ONLY_THE_MODEL_CAN_REFUSE = (
     "regular expressions that do not compile, can take forever, or hold an unknown placeholder",
     "ranges whose end lies before their beginning (10..1), and whole numbers written with a point (3.0)",
-    "amounts that are too small to be felt, and faults that come again ('every', 'times') without what they need",
+    "amounts that are too small to be felt, and an 'every' that is not longer than 'for'",
     "contradictions between keys: two faults alike, 'within' after the deadline, states that cannot follow "
     "one another, an envelope that the outcome contradicts, and so on (backupchaos.model.sense)",
     "names of services that mean something else already, and places of faults that no service of the file has",
@@ -41,7 +41,7 @@ def scenario_schema() -> dict[str, Any]:
     _exactly_one_condition(definitions["Trigger"])
     for named in ("faults", "services"):
         schema["properties"][named]["additionalProperties"] = False
-    plain = _draft7({**schema, "definitions": definitions})
+    plain = _draft7({**schema, "definitions": {**definitions, **_OFTEN}})
     return {
         "$schema": DRAFT,
         "$id": f"https://backupchaos.invalid/{FILE}",
@@ -59,8 +59,31 @@ def _fault(definition: dict[str, Any], kind: str) -> None:
         definition["properties"]["when"] = {"enum": ["start", {"start": True}], "description": words}
     if "until" in keys:
         definition["not"] = {"required": ["for", "until"]}
-    if "every" in keys and "for" in keys:
-        definition["dependencies"] = {"every": ["for"]}
+    if needs := _coming_again(keys):
+        definition["dependencies"] = needs
+
+
+_RECURS = {
+    "type": "object",
+    "anyOf": [{"required": ["log"]}, {"required": ["state"]}],
+    "description": "A log line or a state, which can come again",
+}
+_AGAIN = {"required": ["when"], "properties": {"when": _RECURS}}
+_ENDS = [{"required": ["for"]}, {"required": ["until"], "properties": {"until": _RECURS}}]
+_OFTEN = {
+    "BlowComesAgain": {"anyOf": [{"required": ["every"]}, _AGAIN]},
+    "StateComesAgain": {"anyOf": [{"required": ["every"]}, {**_AGAIN, "anyOf": _ENDS}]},
+}
+"""What ``times`` needs beside it: of a fault that happens at one instant, and of one that lasts."""
+
+
+def _coming_again(keys: list[str]) -> dict[str, Any]:
+    """What ``every`` and ``times`` need beside them, for those that may have them."""
+    if "times" not in keys:
+        return {}
+    if "for" not in keys:
+        return {"times": {"$ref": "#/definitions/BlowComesAgain"}}
+    return {"every": ["for"], "times": {"$ref": "#/definitions/StateComesAgain"}}
 
 
 def _exactly_one_condition(definition: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from backupchaos.model.faults import FaultSpec
 from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.faults.network import NetworkLatency, NetworkSlow
+from backupchaos.model.faults.processes import ProcessKill
 from backupchaos.model.faults.storage import DiskQuota
 from backupchaos.model.positions import Path
 from backupchaos.model.scenario import Scenario
@@ -152,8 +153,15 @@ def _repeated(scenario: Scenario, name: str, fault: FaultSpec, written: Written)
 
 
 def _survivable(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
+    """Not ``process.oom``: where only a helper dies of it, or memory is refused instead, a job can live on."""
     if scenario.envelope != "must_survive" or fault.transient:
         return
+    if fault.kills_job:
+        how = "SIGKILL ends the job" if isinstance(fault, ProcessKill) else "the job dies with the machine"
+        message = f"{how}, and the job must survive that"
+        hint = "Write 'envelope: must_fail_loudly': that the next job works is judged anyway"
+        hint += ". Or hit 'who: helper' or 'who: server'." if isinstance(fault, ProcessKill) else "."
+        yield clash(("faults", name), "not-survivable", message, hint, ("envelope",))
     away = {
         "network.down": "the link stays away",
         "network.blackhole": "the link stays away",

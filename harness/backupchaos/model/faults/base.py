@@ -96,6 +96,11 @@ class FaultSpec(Model):
             raise Mistake(message, code="overlap", hint="Raise 'every', or shorten 'for'.", key="every")
 
     @property
+    def kills_job(self) -> bool:
+        """Whether no job can end well under it. After an exit, or a last line of the log, one may have done so before."""
+        return self.lethal and self.layer == "power" and not (self.when.exit or self.when.log)
+
+    @property
     def strikes_dumb(self) -> bool:
         """Whether a job that dies of it by SIGKILL can have logged nothing of it."""
         return self.lethal

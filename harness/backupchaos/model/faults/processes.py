@@ -57,6 +57,11 @@ class ProcessKill(_OnJob):
         return REPOSITORY if self.who == "server" else ""
 
     @property
+    def kills_job(self) -> bool:
+        """KILL cannot be caught, and a job that had ended before was not hit."""
+        return self.strikes_dumb and not self.when.exit
+
+    @property
     def strikes_dumb(self) -> bool:
         """Only KILL gives the job no chance to say a word."""
         return self.who == "job" and self.signal == "KILL"
