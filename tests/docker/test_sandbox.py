@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.docker.daemon import Daemon, Environment
@@ -30,8 +31,15 @@ def box(containers: Environment) -> Iterator[DockerSandbox]:
 
 def run(box: DockerSandbox, code: str, role: Role = "target") -> tuple[int, str]:
     """A few lines of Python in a container: exit code and output."""
+    return run_command(box, Command(("python3", "-c", code)), role)
+
+
+def run_command(
+    box: DockerSandbox, command: Command, role: Role = "target", **options: Any
+) -> tuple[int, str]:
+    """A program in a container: exit code and output."""
     read, write = os.pipe()
-    pid = box.spawn(Command(("python3", "-c", code)), role=role, stdout=write, stderr=write)
+    pid = box.spawn(command, role=role, stdout=write, stderr=write, **options)
     os.close(write)
     with open(read, encoding="utf-8", errors="replace") as pipe:
         output = pipe.read()
@@ -160,6 +168,20 @@ def test_a_container_that_comes_late_finds_the_volume_as_it_is(box: DockerSandbo
     box.freeze(Place.REPOSITORY, False)
     assert run(box, code, "service") == (0, "")
     assert not box.volume(Place.REPOSITORY).read_only
+
+
+def test_a_program_of_this_machine_is_found_in_the_image_whatever_the_jobs_own_path(
+    box: DockerSandbox,
+) -> None:
+    here = "/only/on/this/machine/cat"
+    env = {"PATH": "/nothing/here", "HOME": "/"}
+    words = ("/proc/self/cmdline",)
+    told = run_command(box, Command((here, *words), env), only_env=True)
+    program, *rest = told[1].split("\0")
+    assert told[0] == 0 and program.endswith("/cat") and rest == [*words, ""], told
+    assert program != here
+    shell = Command(("/bin/sh", "-c", 'exec "$@"', "sh", here, *words), env)
+    assert run_command(box, shell, only_env=True) == told
 
 
 def test_directories_of_the_machine_are_not_given_away(containers: Environment) -> None:

@@ -101,6 +101,7 @@ class Member(LocalSandbox):
         path = search_path(image.attrs.get("Config") or {} if image else {})
         super().__init__(process, connection, "container", plan.paths, path)
         self.plan = plan
+        self.search_path = path.split(":")
 
     @property
     def address(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import select
 import shutil
 import socket
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,13 +20,13 @@ from backupchaos.environments.base import (
     ProcessInfo,
     Role,
     SandboxEvent,
-    SyscallRule,
 )
 from backupchaos.environments.docker.limits import ContainerGroup
 from backupchaos.environments.docker.member import CODE, PYTHON, Member
 from backupchaos.environments.docker.mounts import ContainerMounts
 from backupchaos.environments.docker.names import PACKAGES, PYTHON_IMAGE, TOXIPROXY_IMAGE, TOXIPROXY_PROGRAM
-from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
+from backupchaos.environments.docker.programs import Programs
+from backupchaos.errors import HarnessBroken, MissingCapability
 
 KEEPER, TARGET, BARE, SERVICE, LINK, TOXIPROXY = "keeper", "target", "bare", "service", "link", "toxiproxy"
 _MEMBER_OF: dict[str, str] = {"target": TARGET, "tool": TARGET, "service": SERVICE, "link": LINK}
@@ -81,6 +79,7 @@ class DockerSandbox(ContainerMounts):
         self._members: dict[str, Member] = {}
         self._numbers: dict[str, int] = {}
         self._groups: dict[str, ContainerGroup] = {}
+        self._programs = Programs()
         self._concealed = self._named = False
         self._armed: dict[str, bool] = {}
         self._epoll = select.epoll()
@@ -165,31 +164,24 @@ class DockerSandbox(ContainerMounts):
         for option in ("expose", "cgroup"):  # settled when a container is made
             options.pop(option, None)
         argv = self._argv(command.argv, name, member)
-        options["rules"] = [_renamed(rule, command.argv, argv) for rule in options.get("rules", ())]
+        options["rules"] = [self._programs.renamed(rule, member) for rule in options.get("rules", ())]
         env = dict(command.env)
         if member.plan.image == PYTHON_IMAGE:
             env["PYTHONPATH"] = f"{CODE}:{PACKAGES}"
         inside = Command(argv, env, command.cwd, command.stdin, command.secrets)
-        try:
-            return self._outer(name, member.spawn(inside, role=role, **options))
-        except UsageProblem:
-            if not command.argv[0].startswith("/") or len(argv) != len(command.argv):
-                raise
-        inside = replace(inside, argv=(command.argv[0], *argv[1:]))  # a path of the image that is not on PATH
         return self._outer(name, member.spawn(inside, role=role, **options))
 
     def _argv(self, argv: Sequence[str], name: str, member: Member) -> tuple[str, ...]:
         """A command line of this machine as the container understands it."""
         first, *rest = argv
-        words = tuple(self._made.translated(word) for word in rest)
+        words = tuple(self._programs.known(word, member) or self._made.translated(word) for word in rest)
         if name == TOXIPROXY:
             return ("/toxiproxy", *words)  # its name in the official image
         if first == sys.executable and member.plan.image != PYTHON_IMAGE:
             return (*PYTHON, *words)  # the image of a tool need not have one
-        if self._made.carries(first):
+        if self._made.carries(first) or ("/" not in first and first != sys.executable):
             return (first, *words)
-        # Where the machine has it, the image need not.
-        return (self._made.translated(first).rpartition("/")[2], *words)
+        return (self._programs.inside(first, self._made.translated(first), member), *words)
 
     def fileno(self) -> int:
         """Readable when ``events`` has something to return."""
@@ -320,11 +312,3 @@ class DockerSandbox(ContainerMounts):
 def beside(name: str) -> str:
     """The member in which a service besides the repository's server runs."""
     return _BESIDE + name
-
-
-def _renamed(rule: SyscallRule, before: Sequence[str], after: Sequence[str]) -> SyscallRule:
-    """A rule that waits for the program under its name on this machine waits for it under the image's."""
-    name = glob.escape(before[0])
-    if after[0] == before[0] or name not in rule.paths:
-        return rule
-    return replace(rule, paths=tuple(f"*/{after[0]}" if path == name else path for path in rule.paths))
