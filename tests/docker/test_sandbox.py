@@ -184,6 +184,16 @@ def test_a_program_of_this_machine_is_found_in_the_image_whatever_the_jobs_own_p
     assert run_command(box, shell, only_env=True) == told
 
 
+def test_in_the_image_of_ours_nothing_has_to_be_compiled_by_every_job(box: DockerSandbox) -> None:
+    code = """
+import importlib.util, os
+from backupchaos.environments.docker.names import PACKAGES
+for name in ('asyncssh', 'backupchaos_reference'):
+    print(os.path.exists(importlib.util.cache_from_source(f'{PACKAGES}/{name}/__init__.py')))
+"""
+    assert run(box, code) == (0, "True\nTrue")
+
+
 def test_directories_of_the_machine_are_not_given_away(containers: Environment) -> None:
     with pytest.raises(MissingCapability, match="not given to containers"):
         containers.sandbox({}, writable=["/srv"])

@@ -20,6 +20,8 @@ NOTHING = 0.05
 """Seconds below which a gap between retries is no pause."""
 ONE_QUESTION = 0.1
 """Seconds: a resolver asks for addresses of both sorts at once, and repeats itself."""
+CUTS = ("network.down", "network.reset", "service.kill")
+"""Faults after which a retry is a new connection."""
 LEVELS = {"info": 0, "warning": 1, "error": 2}
 
 
@@ -183,8 +185,7 @@ def _by_link(seen: Sequence[Retry]) -> str:
 
 def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
     """A job that says it retries over a broken link must be seen knocking, at that very link if it names one."""
-    kinds = {"network.down", "network.reset", "service.kill"}
-    cut = list(dict.fromkeys(f.on_link for f in case.scenario.faults.values() if f.kind in kinds))
+    cut = list(dict.fromkeys(f.on_link for f in case.scenario.faults.values() if f.kind in CUTS))
     claimed = [retry for retry in seen if retry.source == "log"]
     if not cut or not claimed or not case.of("link"):
         return []
@@ -197,9 +198,11 @@ def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
 
 def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry]) -> CheckResult:
     job = case.job()
-    # Only while the job ran: lists and restores come over the same link afterwards.
+    # Only while the job ran: lists and restores come over the same link afterwards. And only from the blow on: a job
+    # that is cut at once has made its very first connection just before it retries.
     ended = job.ended if job is not None else claimed[-1].t
-    during = [event for event in case.of("link") if claimed[0].t - 1.0 <= event.t <= ended]
+    begun = max(claimed[0].t - 1.0, _first_blow(case, places))
+    during = [event for event in case.of("link") if begun <= event.t <= ended]
     knocks = sum(
         int(event.get("count", 1))
         for event in during
@@ -214,6 +217,15 @@ def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry
         knocks * 2 >= len(claimed),
         law=LAW,
     )
+
+
+def _first_blow(case: Case, places: Sequence[str]) -> float:
+    """When the first of the faults that cut these links was being brought into force."""
+    cuts = {
+        name for name, fault in case.scenario.faults.items() if fault.kind in CUTS and fault.on_link in places
+    }
+    times = [event.t for event in case.of("fault") if event["name"] in cuts]
+    return min(times, default=float("-inf"))
 
 
 def _asked_in_vain(during: Sequence[Event], places: Sequence[str]) -> int:

@@ -125,6 +125,17 @@ def test_connections_after_the_job_are_no_retries_of_it() -> None:
     assert verdicts(story)["retries_real"] is Verdict.FAIL
 
 
+@pytest.mark.parametrize(("opened", "verdict"), [(0.05, Verdict.FAIL), (0.2, Verdict.PASS)])
+def test_the_connection_that_was_cut_is_no_retry_however_new_it_was(opened: float, verdict: Verdict) -> None:
+    """The link goes down at 0.1 s, and at 0.5 s the log claims one retry."""
+    story = Story()
+    story.retries = [("log", 0.5)]
+    case = story.case()
+    events = [replace(e, t=opened) if e.kind == "link" else e for e in case.events]
+    (row,) = [row for row in judge.evaluate(replace(case, events=events)) if row.id == "retries_real"]
+    assert row.verdict is verdict
+
+
 @pytest.mark.parametrize(
     ("name", "cause", "verdict"),
     [
