@@ -324,3 +324,6 @@ class InContainers(Protocol):
 
     def has_program(self, name: str) -> bool:
         """Whether one of the images at hand has a program that the harness would like to use."""
+
+    def finds(self, role: Role, program: str) -> str:
+        """Where the image of a role has a program: at its very path, else by its name; empty if nowhere."""

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 
 from backupchaos.commands import Command
-from backupchaos.environments.base import SyscallRule
+from backupchaos.environments.base import InContainers, SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import JOB
 from backupchaos.faults.contact import Contact
@@ -54,11 +54,25 @@ class OtherVersion(Contact[VersionDrift]):
                 reason = f"target {self.target.name} knows of no other version of itself"
                 raise MissingCapability("another version", reason, HINT)
             return
-        found = shutil.which(wanted)
-        if found is None:
-            reason = f"{wanted} is not there, or may not be executed"
+        found = self._found(wanted)
+        # Images are searched by the name as well, and what is of that name there may be the version of all other jobs.
+        if not found or ("/" in wanted and os.path.abspath(wanted) != found):
+            place = " in the target's image" if self._contained else ""
+            reason = f"{wanted} is not there{place}, or may not be executed"
             raise MissingCapability("another version", reason, HINT)
-        self.program = os.path.abspath(found)
+        self.program = found
+
+    @property
+    def _contained(self) -> InContainers | None:
+        sandbox = self.ground.sandbox
+        return sandbox if isinstance(sandbox, InContainers) else None
+
+    def _found(self, program: str) -> str:
+        """Where the sandbox has a program: on this machine, or in the target's image."""
+        if self._contained:
+            return self._contained.finds("target", program)
+        found = shutil.which(program)
+        return os.path.abspath(found) if found else ""
 
     def prepare(self) -> None:
         """Ask both for their version; two copies of the same program are no drift."""
@@ -74,6 +88,8 @@ class OtherVersion(Contact[VersionDrift]):
 
     def _shown(self, program: str) -> str:
         """The program's path where the sandbox sees it; it may lie in a directory that the sandbox hides."""
+        if self._contained:
+            return program
         real = os.path.realpath(program)
         try:
             self._expose({program, real})
@@ -90,10 +106,11 @@ class OtherVersion(Contact[VersionDrift]):
     def _says(self, command: Command) -> str:
         return self.target.parse_version(self.means.run(command, what="version", timeout=20.0))[:200]
 
-    @staticmethod
-    def _same_file(one: str, other: str) -> bool:
-        found = shutil.which(one)
-        return found is not None and os.path.realpath(found) == os.path.realpath(other)
+    def _same_file(self, one: str, other: str) -> bool:
+        found = self._found(one)
+        if self._contained:
+            return found == other
+        return bool(found) and os.path.realpath(found) == os.path.realpath(other)
 
     def workspace(self, work: Workspace) -> Workspace:
         """Remember what the job's own command is made from."""

@@ -122,6 +122,10 @@ class DockerSandbox(ContainerMounts):
         """See ``InContainers``; asked for the programs that the harness itself wants beside a service."""
         return name == TOXIPROXY_PROGRAM and self._made.at_hand(TOXIPROXY_IMAGE)
 
+    def finds(self, role: Role, program: str) -> str:
+        """See ``InContainers``."""
+        return self._programs.find(self._made.translated(program), self.member(_MEMBER_OF[role]))
+
     def holders(self, place: Place) -> list[Member]:
         """The containers that have a volume, the keeper first."""
         return [member for member in self._members.values() if place in member.plan.volumes]
