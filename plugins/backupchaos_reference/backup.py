@@ -228,9 +228,10 @@ def fail(job: Job, backup: Backup | None, error: EngineError | TerminatedError) 
     """Record a failure and tidy up as far as that is possible.  Never raises."""
     job.guard.ignore()
     problem = EngineError(error.message) if isinstance(error, TerminatedError) else error
+    problem = planted.hushed(job, problem)
     code = 499 if isinstance(error, TerminatedError) else problem.status_code
     # A job that was told to stop while it waited for the link knows that there is no way to get there.
-    cut_off = isinstance(problem, NetworkError) or (
+    cut_off = isinstance(error, NetworkError) or (
         isinstance(error, TerminatedError) and job.state is State.RETRYING
     )
     if backup is not None:
@@ -253,9 +254,8 @@ def fail(job: Job, backup: Backup | None, error: EngineError | TerminatedError) 
         backup.withdraw()
         backup.clean(succeeded=False, is_over=lambda job_id: False)
     except EngineError as trouble:
-        job.log.record(
-            "warning", "warning", f"temporary files stay until the next job: {trouble.message}", 500
-        )
+        said = planted.hushed(job, trouble).message
+        job.log.record("warning", "warning", f"temporary files stay until the next job: {said}", 500)
 
 
 def _stamp(now: float) -> str:

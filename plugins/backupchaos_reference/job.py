@@ -7,6 +7,7 @@ from backupchaos_reference.catalog import open_catalog, registration
 from backupchaos_reference.errors import EngineError
 from backupchaos_reference.jobs import JobStore
 from backupchaos_reference.log import Log
+from backupchaos_reference.planted import hushed
 from backupchaos_reference.settings import Settings
 from backupchaos_reference.signals import SignalGuard
 from backupchaos_reference.states import State
@@ -71,6 +72,8 @@ class Job(CommandListener):
         self.state = State.PENDING
         self.last_code = errors.START
         self.catalog = open_catalog(catalog, settings or Settings(), log.job_id, self)
+        self.survived = False
+        """A trouble has passed."""
         self.promised = False
         """The catalog may believe that the job is a success: what that rests on must stay."""
         store.add(log.job_id, log.trace_id, repository, source)
@@ -141,10 +144,12 @@ class Job(CommandListener):
 
     def retrying(self, error: EngineError, attempt: int, maximum: int, delay: float) -> None:
         """See retry.Listener."""
+        error = hushed(self, error)
         self.to(State.RETRYING, error.message, error.status_code)
         super().retrying(error, attempt, maximum, delay)
 
     def recovered(self) -> None:
         """See retry.Listener."""
+        self.survived = True
         if self.state is not State.RUNNING:
             self.to(State.RUNNING, "the operation went through after a retry")

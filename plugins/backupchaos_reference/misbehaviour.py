@@ -83,6 +83,11 @@ CATALOGUE: dict[str, Misbehaviour] = {
             "leave_child_process", "clean", "Leaves a daemonised, sleeping child process (10 minutes)."
         ),
         Misbehaviour("no_error_log", "loud", "Writes no record of level error."),
+        Misbehaviour(
+            "names_only_what_it_survived",
+            "loud",
+            "Tells of the first trouble, which passes, and of no cause of those that follow.",
+        ),
         Misbehaviour("no_trace_id", "as_declared", "Writes log records without a trace id."),
         Misbehaviour("no_status_code", "as_declared", "Writes log records without a status code."),
         Misbehaviour(

@@ -196,6 +196,13 @@ def claim_success(job: Job) -> int:
     return 0
 
 
+def hushed(job: Job, error: EngineError) -> EngineError:
+    """names_only_what_it_survived: what is said of a trouble when one has passed already."""
+    if misbehaviour.on("names_only_what_it_survived") and job.survived:
+        return EngineError("something went wrong")
+    return error
+
+
 def hang(job: Job, error: EngineError) -> None:
     """hang_on_failure: the last word of a job that never ends."""
     if misbehaviour.on("hang_on_failure"):

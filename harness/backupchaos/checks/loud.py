@@ -1,9 +1,9 @@
 """The law *loud*: a failure has an exit code that is not 0, and a log record that names its cause.
 
 With several faults a record may name the cause of one that the job survived, and say nothing of the one that ended
-it. Where the supervisor saw which fault struck last, the failure must tell of that one; if it tells only of others
-nobody knows whether it was loud, and the row is ``unverified``. A job that the fault killed by SIGKILL had no chance
-to log: its exit status must do, if nobody was told of success.
+it. The failure must tell of the one that struck last (``order``), in a record from after its first blow; if it tells only
+of others, or not of one whose blows nobody could time, nobody knows whether it was loud, and the row is ``unverified``.
+A job that the fault killed by SIGKILL had no chance to log: its exit status must do, if nobody was told of success.
 """
 
 from __future__ import annotations
@@ -12,17 +12,12 @@ import re
 from collections.abc import Sequence
 
 from backupchaos.checks.case import Case
+from backupchaos.checks.order import AT_ONCE, last_blows
 from backupchaos.checks.rows import row
 from backupchaos.history import Event
-from backupchaos.results import CheckResult, Evidence
+from backupchaos.results import CheckResult, Evidence, JobResult
 
 TITLE = "a failure is told, with its cause"
-BLOWS = frozenset({"unfit", "over", "refused"})
-"""What rules are called that only watch, and report a call which the kernel itself is about to refuse."""
-FEIGNED = frozenset({"lost"})
-"""What rules are called that answer a call as if it had been made: nobody is struck by it."""
-AT_ONCE = 0.05
-"""Seconds between blows whose order means nothing: threads, and the time it takes to report one."""
 
 
 def loud(case: Case) -> list[CheckResult]:
@@ -47,21 +42,39 @@ def loud(case: Case) -> list[CheckResult]:
         return [row("loud", TITLE, expected, "exit code 0", False, law="loud")]
     if not wanted:
         return [row("loud", TITLE, expected, f"{len(records)} records", bool(records), law="loud")]
-    last = _last_blows(case, job.ended) if named else {}
-    told = _naming(named, list(last.values())) if last else named
+    silent, told = _of_the_last(case, job, spoken) if named else ("", [])
     shown = told or named or records
     evidence = [Evidence(event["text"][:300], (event.seq,), event.t) for event in shown[:5]]
     if not named:
         observed = f"exit {job.returncode}; {len(records)} records, none names the cause"
-    elif not told:
-        observed = (
-            f"exit {job.returncode}; nothing is said of what struck last ({', '.join(sorted(last))}), "
-            f"only of others: {_best(named)!r}"
-        )
+    elif silent:
+        observed = f"exit {job.returncode}; {silent}: {_best(told or named)!r}"
     else:
-        observed = f"exit {job.returncode}; {_best(told)!r}"
-    holds = None if named and not told else bool(named)
+        observed = f"exit {job.returncode}; {_best(told or named)!r}"
+    holds = None if silent else bool(named)
     return [row("loud", TITLE, expected, observed, holds, law="loud", evidence=evidence)]
+
+
+def _of_the_last(case: Case, job: JobResult, spoken: Sequence[Event]) -> tuple[str, list[Event]]:
+    """(what is missing, in words; records that tell of what struck last). Empty both, if that does not matter."""
+    last = last_blows(case, job)
+    if last is None:
+        return "", []
+    telling = {
+        fault.name: _naming([e for e in spoken if e.t >= fault.first - AT_ONCE], [fault.pattern])
+        for fault in (*last.timed, *last.perhaps)
+    }
+    told = sorted({event.seq: event for events in telling.values() for event in events}.items())
+    events = [event for _, event in told]
+    if last.timed and not any(telling[fault.name] for fault in last.timed):
+        names = ", ".join(sorted(fault.name for fault in last.timed))
+        return f"nothing is said of what struck last ({names}), only of others", events
+    if untold := sorted(fault.name for fault in last.perhaps if not telling[fault.name]):
+        return (
+            f"nobody knows whether it was {' or '.join(untold)} that ended it, and nothing is said of that",
+            events,
+        )
+    return "", events
 
 
 def _naming(events: Sequence[Event], patterns: Sequence[str]) -> list[Event]:
@@ -72,18 +85,3 @@ def _best(events: Sequence[Event]) -> str:
     """The last error, which is what ended the job; the last warning if there is none."""
     errors = [event for event in events if event["level"] == "error"]
     return str((errors or list(events))[-1]["text"])[:300]
-
-
-def _last_blows(case: Case, end: float) -> dict[str, str]:
-    """Name and pattern of each fault that struck last before the job's end; empty if that does not matter or nobody saw it."""
-    causes = dict(case.causes())
-    if len(set(causes.values())) < 2:
-        return {}
-    when: dict[str, float] = {}
-    for event in case.of("syscall"):
-        name, _, part = event["rule"].rpartition(".")
-        struck = part in BLOWS or (event["action"] == "errno" and part not in FEIGNED)
-        if name in causes and struck and event.t <= end:
-            when[name] = max(event.t, when.get(name, 0.0))
-    latest = max(when.values(), default=0.0)
-    return {name: causes[name] for name, t in when.items() if t >= latest - AT_ONCE}

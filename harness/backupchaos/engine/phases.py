@@ -330,6 +330,9 @@ class Phases:
         for fault in self.faults.values():
             proof = fault.bite() if fault.applied_at is not None else []
             self.world.history.append("bite", name=fault.name, proof=proof)
+            struck = fault.blows() if proof else None
+            if struck is not None:
+                self.world.history.append("blows", name=fault.name, **struck.fields())
             strays = fault.strays()
             if strays:
                 raise HarnessBroken(f"fault {fault.name} struck while it was not in force: {strays[0]}")

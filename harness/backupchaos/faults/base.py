@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 from backupchaos.commands import Command, Completed
 from backupchaos.environments.base import Role, Sandbox, SandboxEvent, SyscallRule, Usage
 from backupchaos.errors import HarnessBroken
+from backupchaos.faults.blows import Blows, Span, blows
 from backupchaos.history import Event, History
 from backupchaos.model.faults import FaultSpec
 from backupchaos.model.faults.base import REPOSITORY
@@ -301,6 +302,21 @@ class Fault(ABC, Generic[Spec]):
     @abstractmethod
     def bite(self) -> list[str]:
         """Facts that prove that the job met the fault; empty if there are none."""
+
+    def blows(self) -> Blows | None:
+        """When it struck, in the history's seconds; None for a kind by which nobody is struck.
+
+        For many kinds nobody can know, and all that is said then is when it can have been.
+        """
+        return blows("untimed", self.spans())
+
+    def spans(self) -> list[Span]:
+        """When it was in force, until its undoing was over; what a blow leaves behind stays to the end."""
+        now = self.ground.history.now()
+        return [
+            (start, now if end is None or self.spec.instant else max(end, self._undone.get(n, end)))
+            for n, (start, end) in enumerate(self.windows)
+        ]
 
     def strays(self) -> list[str]:
         """Facts that show that it struck while it was not in force: an error of the harness.

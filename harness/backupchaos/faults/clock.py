@@ -19,6 +19,7 @@ from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import SETTLE, Fault, JobShape
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.model.faults.processes import ClockJump, ClockSkew
 from backupchaos.units import format_duration
 
@@ -104,6 +105,10 @@ class _Shifted(Fault[ClockSpec]):
         if not answered:
             return []
         return [f"{answered} readings of the clock answered {self.shift:+g} s off", *self._wrong_dates()]
+
+    def blows(self) -> Blows:
+        """All the time: nothing is refused."""
+        return blows("burden", self.spans())
 
     def strays(self) -> list[str]:
         """Readings that were answered before the fault came or after it had gone."""

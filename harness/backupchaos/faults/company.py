@@ -14,6 +14,7 @@ from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import came_back, too_often
 from backupchaos.faults.base import Fault, Ground, JobShape, Means, Stream
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.files import literal
 from backupchaos.model.faults.processes import ProcessConcurrent, ProcessStdinDies
 from backupchaos.targets.base import Target, Workspace
@@ -144,6 +145,16 @@ class Concurrent(Company):
                 return code
         raise HarnessBroken(f"process {pid}, the {self.spec.what} beside the job, survived SIGKILL")
 
+    def blows(self) -> Blows:
+        """While both lived: from when the other came to the repository."""
+        ends = self.means().exits
+        lives = [
+            (calls[0].t if (calls := self.syscalls(rule)) else start, self.clock(ends[pid][1]))
+            for pid, start, rule in self._started
+            if pid in ends
+        ]
+        return blows("burden", [(begun, max(begun, ended)) for begun, ended in lives])
+
     def strays(self) -> list[str]:
         """Somebody who was started without being due, or who still works beside the jobs that come after."""
         exits = self.means().exits
@@ -256,6 +267,10 @@ class StdinDies(Company):
         """Nobody writes any more."""
         if self._producer is not None and self._producer not in self.means().exits:
             raise HarnessBroken(f"the producer, process {self._producer}, survived SIGKILL")
+
+    def blows(self) -> Blows:
+        """When the producer was killed; what it had written may still be read after that."""
+        return blows("refusal", [event.t for event in self.syscalls(self.name, action="kill")])
 
     def strays(self) -> list[str]:
         """A producer that was killed at another time, or that still writes."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Spec
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.on_link import LinkFault
 from backupchaos.history import Event
 from backupchaos.links.links import NameMode
@@ -90,6 +91,12 @@ class Failure(_Naming[DnsFailure]):
         )
         return [f"{len(asked)} questions for the name {words}"] if asked else []
 
+    def blows(self) -> Blows:
+        """When it was asked for."""
+        return blows(
+            "silence" if self.spec.mode == "silent" else "refusal", [event.t for event in self.asked()]
+        )
+
 
 class Slow(_Naming[DnsSlow]):
     """The address comes late."""
@@ -112,6 +119,10 @@ class Slow(_Naming[DnsSlow]):
         asked = self.asked()
         late = format_duration(self.spec.delay)
         return [f"{len(asked)} answers held back for {late}"] if asked and self.spec.delay > 0 else []
+
+    def blows(self) -> Blows:
+        """When it was asked for."""
+        return blows("burden", [event.t for event in self.asked()])
 
 
 MECHANISMS: dict[str, type[Fault[Any]]] = {"dns.failure": Failure, "dns.slow": Slow}

@@ -13,6 +13,7 @@ from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.afterwards import born_alike
 from backupchaos.faults.base import Fault, JobShape
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.contact import Contact
 from backupchaos.faults.version import OtherVersion
 from backupchaos.model.faults.repository import ConfigDrift
@@ -105,6 +106,10 @@ class OtherConfiguration(Contact[ConfigDrift]):
             entries = self.ground.sandbox.call("list_files", root=root)["entries"]
             found += [posixpath.join(root, path) for path, kind, *_ in entries if kind == "file"]
         return found
+
+    def blows(self) -> Blows:
+        """It is there all the time."""
+        return blows("burden", self.spans())
 
     def strays(self) -> list[str]:
         """Jobs of other times that were born with the new home."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.base import Fault, Ground
+from backupchaos.faults.blows import Blows, refusals
 from backupchaos.history import Event
 from backupchaos.model.faults.base import FaultSpec
 from backupchaos.model.faults.files import FileLocked, FileUnreadable
@@ -116,6 +117,11 @@ class Refused(OnFiles[FileSpec]):
         first = inside[0]
         count = len(inside)
         return [f"{count} {first['call']} calls answered with {self.error()}, the first at {first.t:.3f} s"]
+
+    def blows(self) -> Blows | None:
+        """When calls were refused."""
+        inside = [event for event in self.refusals() if self.in_force(event.t)]
+        return refusals(inside, until=self.window()[1])
 
     def strays(self) -> list[str]:
         """Calls that were refused before or after."""

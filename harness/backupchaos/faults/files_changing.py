@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from backupchaos.environments.base import SandboxEvent, SyscallRule
 from backupchaos.errors import BackupChaosError, HarnessBroken
 from backupchaos.faults.base import Fault, Ground, Leniency
+from backupchaos.faults.blows import Blows, How, blows
 from backupchaos.faults.files import FileSpec, LookedAt, OnFiles, literal
 from backupchaos.faults.files_special import Planted
 from backupchaos.faults.files_told import told
@@ -32,6 +33,7 @@ class Changing(OnFiles[FileSpec]):
     calls: ClassVar[tuple[str, ...]] = LookedAt
     how: ClassVar[str]
     leniency: ClassVar[Leniency]
+    strikes_as: ClassVar[How] = "burden"
 
     def __init__(self, name: str, spec: FileSpec, ground: Ground) -> None:
         super().__init__(name, spec, ground)
@@ -121,6 +123,11 @@ class Changing(OnFiles[FileSpec]):
                 facts.append(f"the job's {call} of {path!r} was stopped at {t:.3f} s, {self._changes[path]}")
         return facts
 
+    def blows(self) -> Blows:
+        """When files changed; a call fails only where the file is gone."""
+        holds = [self._hold(number) for number in range(len(self.picked))]
+        return blows(self.strikes_as, [event.t for event in self.syscalls(*holds, action="hold")])
+
     def strays(self) -> list[str]:
         """Calls that were stopped before or after."""
         return self.out_of_window(*map(self._hold, range(len(self.picked))), action="hold")
@@ -201,6 +208,7 @@ class Vanishes(Changing[FileVanishes]):
     calls = ("open",)
     how = "vanish"
     leniency = "either"
+    strikes_as = "refusal"
 
     def plan(self) -> str:
         """In words."""

@@ -12,6 +12,7 @@ from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.afterwards import came_back
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.files import Locked, literal
 from backupchaos.targets.interpreter import python_paths
 
@@ -99,6 +100,11 @@ class Held(Locked):
             f"{len(opens)} opens of {self.shown()} while process {self._pid} held the locks, "
             f"the first at {opens[0].t:.3f} s"
         ]
+
+    def blows(self) -> Blows:
+        """When files were opened that bear a lock; only who asks for it is held up by it."""
+        opens = [event.t for event in self.syscalls(f"{self.name}.opens")]
+        return blows("burden", [t for t in opens if self.in_force(t, slack=0.0)])
 
     def strays(self) -> list[str]:
         """Locks that somebody holds again, or a helper that lives, when it was undone."""

@@ -9,7 +9,9 @@ from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import BackupChaosError, HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Ground, Leniency
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.files import literal
+from backupchaos.history import Event
 from backupchaos.model.faults.files import FileSpecial
 from backupchaos.trees.result import Aspect
 from backupchaos.trees.spec import Feature
@@ -140,11 +142,17 @@ class Planted(Fault[FileSpecial]):
         """Which types the job met, by listing their directory or by a call on what is in it."""
         facts = []
         for kind in self._made:
-            names = (f"{self.name}.{kind}.list", f"{self.name}.{kind}.look")
-            met = [event for event in self.syscalls(*names) if self.in_force(event.t)]
-            if met:
+            if met := self._met(kind):
                 facts.append(f"{kind}: {len(met)} calls, the first {met[0]['call']} at {met[0].t:.3f} s")
         return facts
+
+    def _met(self, kind: str) -> list[Event]:
+        names = (f"{self.name}.{kind}.list", f"{self.name}.{kind}.look")
+        return [event for event in self.syscalls(*names) if self.in_force(event.t)]
+
+    def blows(self) -> Blows:
+        """When the job came by; that it cannot do with one what it does with a file is its own affair."""
+        return blows("burden", [event.t for kind in self._made for event in self._met(kind)])
 
     def strays(self) -> list[str]:
         """Things that are in the source again, or calls that were watched as if they were."""

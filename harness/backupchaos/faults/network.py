@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backupchaos.errors import HarnessBroken
+from backupchaos.faults.blows import Blows
 from backupchaos.faults.on_link import LinkFault, Toxic
 from backupchaos.model.faults.network import (
     NetworkBlackhole,
@@ -63,6 +64,10 @@ class Blackhole(LinkFault[NetworkBlackhole]):
     def bite(self) -> list[str]:
         """Bytes that waited, attempts that got no answer."""
         return self.stalled()
+
+    def blows(self) -> Blows:
+        """Nothing is refused."""
+        return self.silences()
 
 
 class Reset(LinkFault[NetworkReset]):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Spec
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.on_link import CAUSE, LinkFault, Toxic
 from backupchaos.links.links import TroubleKind
 from backupchaos.model.faults.network import (
@@ -147,6 +148,10 @@ class Loss(_Trouble[NetworkLoss]):
         resent = f", {self._resent} sent again" if self._resent else ""
         return [f"{count} packets of {conns} connections dropped by the kernel{resent}"]
 
+    def blows(self) -> Blows:
+        """The kernel counts, and tells no times; what was lost comes again, only later."""
+        return blows("burden", self.spans())
+
 
 class HalfOpen(_Trouble[NetworkHalfOpen]):
     """Live connections lead nowhere, and nobody says so."""
@@ -180,6 +185,10 @@ class HalfOpen(_Trouble[NetworkHalfOpen]):
     def bite(self) -> list[str]:
         """Bytes that waited on the dead connections."""
         return self.stalled()
+
+    def blows(self) -> Blows:
+        """Nothing is refused, until the dead connections are reset."""
+        return self.silences()
 
 
 class Slice(Toxic[NetworkSlice]):

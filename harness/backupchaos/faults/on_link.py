@@ -11,6 +11,7 @@ from typing import Any
 from backupchaos.errors import BackupChaosError, HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Ground, Spec
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.moments import LAG, job_end
 from backupchaos.history import Event
 
@@ -134,15 +135,24 @@ class LinkFault(Fault[Spec]):
         ]
         return struck + came_back(self)
 
-    def refusals(self) -> int:
-        """Attempts to connect that this fault refused.
+    def blows(self) -> Blows:
+        """When connections were ended or refused, or what they carried was spoilt."""
+        return blows("refusal", [e.t for e in (*self.met("close", "flip"), *self._refused())])
 
-        The kernel's counter names no port: in a network that the run shares with others it proves nothing,
-        nor where another link of the run may be meant.
-        """
+    def silences(self) -> Blows:
+        """When something waited in vain: seen every 50 ms, and for an attempt to connect at its start."""
+        waited = (*self.told("fault_hit"), *self.met("close"), *self._refused())
+        return blows("silence", [event.t for event in waited])
+
+    def refusals(self) -> int:
+        """Attempts to connect that this fault refused."""
+        return sum(int(event["count"]) for event in self._refused())
+
+    def _refused(self) -> list[Event]:
+        """The kernel's counter names no port: in a network that the run shares with others it proves nothing,
+        nor where another link of the run may be meant."""
         alone = "network" in self.ground.sandbox.capabilities
-        sure = [e for e in self.met("refused") if e["exact"] or (alone and "shared" not in e.data)]
-        return sum(int(e["count"]) for e in sure)
+        return [e for e in self.met("refused") if e["exact"] or (alone and "shared" not in e.data)]
 
     def cut(self) -> list[str]:
         """Connections that this fault ended, in words."""
@@ -234,6 +244,11 @@ class Toxic(LinkFault[Spec]):
         """What these toxics did; only the embedded server tells."""
         by = {f"toxic:{name}" for name in self._toxics}
         return [e for e in self.ground.history.of("link") if e["ev"] in names and e.get("by") in by]
+
+    def blows(self) -> Blows:
+        """When something was late; all the time where the server does not tell."""
+        hits = [event.t for event in self.met("fault_hit")]
+        return blows("burden", hits or self.spans())
 
     def lasted(self) -> float:
         """Seconds in which the job can have met them."""

@@ -9,14 +9,13 @@ from backupchaos.environments.base import Place, SyscallRule
 from backupchaos.errors import BackupChaosError, HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import SETTLE, Fault, Ground, Spec
+from backupchaos.faults.blows import REPORTED, Blows, refusals
 from backupchaos.faults.files import literal
 from backupchaos.faults.moments import LAG, job_end
 from backupchaos.history import Event
 
 PATIENCE = 10.0
 """Seconds for a server to end."""
-REPORTED = 1000
-"""Calls of one rule that the supervisor reports one by one."""
 CLOCKS = 0.001
 """Seconds by which two readings of the same clock may differ through rounding."""
 NO_SPACE = (
@@ -32,6 +31,9 @@ class OnVolume(Fault[Spec]):
     server does, and is started anew with the rules before the fault job. The rules are in force
     from ``arm`` to ``disarm``; what they report at another time is a stray.
     """
+
+    refuses: tuple[str, ...] = ()
+    """Rules that report calls which are refused, by us or by the kernel; their names without the fault's."""
 
     def __init__(self, name: str, spec: Spec, ground: Ground) -> None:
         super().__init__(name, spec, ground)
@@ -125,6 +127,13 @@ class OnVolume(Fault[Spec]):
         if not self.remote or (self.windows and self.windows[0][0] >= end):
             return found
         return [event for event in found if event.t <= end + LAG]
+
+    def blows(self) -> Blows | None:
+        """When calls were refused; nobody knows without a supervisor."""
+        if not self.watched:
+            return super().blows()
+        found = [event for rule in self.refuses for event in self.hits(rule)]
+        return refusals(found, until=self.window()[1])
 
     def strays(self) -> list[str]:
         """Calls that a rule acted on before or after, and a volume that is again as it was under the fault."""

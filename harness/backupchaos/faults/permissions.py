@@ -13,6 +13,7 @@ from backupchaos.commands import Command
 from backupchaos.environments.base import Place, SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 from backupchaos.faults.base import SETTLE, Ground, Means
+from backupchaos.faults.blows import Blows, refusals
 from backupchaos.faults.files import OnFiles, literal
 from backupchaos.faults.overrides import can_open, need_obedience
 from backupchaos.history import Event
@@ -170,17 +171,23 @@ class Denied(OnFiles[PermissionDenied]):
         """Calls that the modes refuse; without a supervisor, words about a refusal."""
         if not self._watched:
             return self._words()
-        seen = [
-            event
-            for event in self.syscalls(self._rule, self._searches, self._looks)
-            if self.in_force(event.t, slack=0.0)
-        ]
+        seen = self._seen()
         if not seen:
             return []
         who = "the server" if self._served else "the job"
         first = seen[0]
         what = "a file with mode 000" if self.picked else "a directory with mode 000 or below one"
         return [f"{len(seen)} calls of {who} on {what}, the first {first['call']} at {first.t:.3f} s"]
+
+    def blows(self) -> Blows | None:
+        """When the supervisor saw the calls; without it nobody knows."""
+        if not self._watched:
+            return super().blows()
+        return refusals(self._seen(), until=self.window()[1])
+
+    def _seen(self) -> list[Event]:
+        found = self.syscalls(self._rule, self._searches, self._looks)
+        return [event for event in found if self.in_force(event.t, slack=0.0)]
 
     def strays(self) -> list[str]:
         """What is closed again, or still, after all permissions were given back."""

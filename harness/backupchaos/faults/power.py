@@ -10,6 +10,7 @@ from backupchaos.environments.base import Place
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.afterwards import signalled_jobs, too_often
 from backupchaos.faults.base import Fault, Ground, Spec
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.on_volume import PATIENCE
 from backupchaos.model.faults.storage import PowerCut, PowerLyingDisk
 from backupchaos.units import format_size
@@ -101,6 +102,10 @@ class _Power(Fault[Spec]):
         if self.lies and cut["flushes"] >= 0:
             self._facts.append(f"the disk had answered {flushes} requests to flush, and kept nothing")
         self.ground.history.append("power", lies=self.lies, flushes=flushes, facts=list(self._facts))
+
+    def blows(self) -> Blows:
+        """When the job was killed."""
+        return blows("refusal", [start for start, _ in self.windows])
 
     def strays(self) -> list[str]:
         """A cut that was not due, a file system or a server that is down again, another job that was killed."""

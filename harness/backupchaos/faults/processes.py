@@ -11,6 +11,7 @@ from backupchaos.environments.base import ProcessInfo
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import signalled_jobs, too_often
 from backupchaos.faults.base import Fault, Ground, Spec
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.heeding import awaited, declined, heeded, mortal
 from backupchaos.history import Event
 from backupchaos.model.faults.processes import ProcessKill, ProcessPause
@@ -200,6 +201,10 @@ class Kill(OnJob[ProcessKill]):
     def _end(self) -> Event | None:
         return next((e for e in self.ground.history.of("job.end") if e["job"] == "fault"), None)
 
+    def blows(self) -> Blows:
+        """When it was sent."""
+        return blows("refusal", [start for start, _ in self.windows])
+
     def _died(self) -> bool:
         """By our signal, not by the one with which the harness ends a job at a deadline."""
         ended = self._end()
@@ -285,6 +290,10 @@ class Pause(OnJob[ProcessPause]):
             for stand in self._stands
             if stand.stopped
         ]
+
+    def blows(self) -> Blows:
+        """While it stood still."""
+        return blows("burden", self.spans())
 
     def strays(self) -> list[str]:
         """It ran although it was stopped: somebody else must have continued it."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from backupchaos.environments.base import ProcessInfo
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Ground
+from backupchaos.faults.blows import Blows
 from backupchaos.faults.heeding import heeded
 from backupchaos.faults.processes import Kill
 from backupchaos.faults.service import GONE, _Away
@@ -95,6 +96,10 @@ class ServerKill(_Away[ProcessKill], Kill):
         if self.spec.signal == "KILL" and self._away and self.means.exits[self._pid][0] != -self.number:
             died = []  # somebody else was faster
         return [*self._facts, *died]
+
+    def blows(self) -> Blows:
+        """What a server that ended took along; else when the signal was sent."""
+        return _Away.blows(self) if self._away else Kill.blows(self)
 
     def strays(self) -> list[str]:
         """What both look for: a signal that was not due, a server that is away at another time."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
-from backupchaos.faults.contact import Contact
+from backupchaos.faults.blows import Blows, blows
+from backupchaos.faults.contact import ENOUGH, Contact
 from backupchaos.faults.files import literal
 from backupchaos.faults.repository import EMPTY
 from backupchaos.history import Event
@@ -234,6 +235,13 @@ class StaleLock(Contact[RepositoryStaleLock]):
         call = self.ground.sandbox.call
         found = {path: call("digest", path=path) for path in self._paths() if self._atime(path) is not None}
         return {path: digest for path, digest in found.items() if digest != EMPTY}
+
+    def blows(self) -> Blows | None:
+        """When the job looked at the locks; who takes them away has got over them. Nobody knows when a server did."""
+        seen = [*self.touches(), *self.touches("listed")]
+        if self.served or len(seen) >= ENOUGH:
+            return super().blows()
+        return blows("refusal", [e.t for e in seen if not e["call"].startswith(("unlink", "rename"))])
 
     def strays(self) -> list[str]:
         """The dead job's lock is there again, although somebody had taken it away; or the dead job lives."""

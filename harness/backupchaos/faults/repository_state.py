@@ -11,6 +11,7 @@ from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import too_often
 from backupchaos.faults.base import Fault, Spec
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.contact import Contact, RepositoryContact
 from backupchaos.faults.repository_copies import Rollback, Swapped
 from backupchaos.faults.repository_lock import StaleLock
@@ -91,6 +92,10 @@ class _OnCache(Contact[Spec]):
     cause = r"cache|index"
     files: list[str]
     strokes = 0
+
+    def blows(self) -> Blows:
+        """It is there all the time; a cache can be made anew."""
+        return blows("burden", self.spans())
 
     def strays(self) -> list[str]:
         """A blow that was not due."""

@@ -16,6 +16,7 @@ from backupchaos.commands import Command
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import MissingCapability
 from backupchaos.faults.base import SETTLE, Fault, Ground, JobShape
+from backupchaos.faults.blows import Blows, blows, refusals
 from backupchaos.faults.limits import GROUP, Born, InGroup, is_go, limit_in
 from backupchaos.model.faults.processes import (
     ProcessCpu,
@@ -137,6 +138,12 @@ class Pids(InGroup[ProcessPids]):
         refused = self.syscalls(self.name, action="errno")
         return [f"{len(refused)} times refused with EAGAIN, first: {refused[0]['call']}"] if refused else []
 
+    def blows(self) -> Blows | None:
+        """When the supervisor refused; the kernel only counts."""
+        if self._group is not None:
+            return super().blows()
+        return refusals(self.syscalls(self.name, action="errno"), until=self.window()[1])
+
 
 class Cpu(InGroup[ProcessCpu]):
     """The job gets a share of one processor.
@@ -183,6 +190,10 @@ class Cpu(InGroup[ProcessCpu]):
         if self._group is not None:
             return [f"the job had to wait for the processor: nr_throttled {self._hits}"] if self._hits else []
         return [f"the job was stopped {self._stops} times when it wanted to run"] if self._stops else []
+
+    def blows(self) -> Blows:
+        """It gets on, only later."""
+        return blows("burden", self.spans())
 
 
 class Fds(Born[ProcessFds]):
@@ -233,6 +244,10 @@ class Fds(Born[ProcessFds]):
             f"{len(found)} calls for one more descriptor with all {limit} in use, first: {first['call']}{where[:200]}"
         ]
 
+    def blows(self) -> Blows:
+        """When no descriptor was left."""
+        return refusals(self.syscalls(self.name), until=self.window()[1])
+
 
 class MinimalEnv(Born[ProcessMinimalEnv]):
     """As under cron or a service manager: no HOME, a short PATH, ``/`` as the directory, no terminal.
@@ -282,6 +297,10 @@ class MinimalEnv(Born[ProcessMinimalEnv]):
             return []
         names = ", ".join(name for name in seen["names"] if not name.startswith("BACKUPCHAOS_R"))
         return [f"the job's working directory was {self._cwd} and its environment {names[:300]}"]
+
+    def blows(self) -> Blows:
+        """It is there all the time."""
+        return blows("burden", self.spans())
 
 
 MECHANISMS: dict[str, type[Fault[Any]]] = {

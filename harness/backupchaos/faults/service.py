@@ -9,8 +9,10 @@ from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults import service_answers
 from backupchaos.faults.afterwards import came_back, too_often
 from backupchaos.faults.base import Fault, Means, Server, Spec
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.moments import LAG, job_end
 from backupchaos.faults.on_link import STRIKES
+from backupchaos.history import Event
 from backupchaos.model.faults.service import ServiceKill, ServiceRestart
 
 GONE = (
@@ -117,15 +119,8 @@ class _Away(Fault[Spec]):
 
     def bite(self) -> list[str]:
         """Connections that died with the server, attempts that found nobody."""
-        limit = job_end(self.ground.history) + LAG
-        links = [e for e in self.ground.history.of("link") if e["link"] == self.spec.on_link]
-        mine = [e for e in links if e.get("cause") in (None, "", self.name)]
-        events = [event for event in mine if event.t <= limit and self._while_away(event.t)]
-        closes = [event for event in events if event["ev"] == "close"]
-        died = [e for e in closes if str(e.get("reason")) in ("down", "upstream_fin", "upstream_rst")]
-        sure = [e for e in events if e["ev"] == "refused" and "shared" not in e.data]
-        refused = sum(int(e.get("count", 1)) for e in sure)
-        refused += sum(1 for e in closes if e.get("reason") == "dial_fail")
+        died, missed = self._met()
+        refused = sum(int(event.get("count", 1)) for event in missed)
         facts = []
         if died:
             facts.append(f"{len(died)} live connections died with the server")
@@ -137,6 +132,22 @@ class _Away(Fault[Spec]):
             how = signal.Signals(-code).name if code < 0 else f"code {code}"
             facts.append(f"the server's process {self._pid} ended by {how}, it was away for {seconds:.2f} s")
         return facts
+
+    def _met(self) -> tuple[list[Event], list[Event]]:
+        """(connections that died with the server, attempts that found nobody) while the job was there to meet them."""
+        limit = job_end(self.ground.history) + LAG
+        links = [e for e in self.ground.history.of("link") if e["link"] == self.spec.on_link]
+        mine = [e for e in links if e.get("cause") in (None, "", self.name)]
+        events = [event for event in mine if event.t <= limit and self._while_away(event.t)]
+        closes = [event for event in events if event["ev"] == "close"]
+        died = [e for e in closes if str(e.get("reason")) in ("down", "upstream_fin", "upstream_rst")]
+        missed = [e for e in events if e["ev"] == "refused" and "shared" not in e.data]
+        return died, missed + [event for event in closes if event.get("reason") == "dial_fail"]
+
+    def blows(self) -> Blows:
+        """When connections died, and when attempts found nobody."""
+        died, missed = self._met()
+        return blows("refusal", [event.t for event in (*died, *missed)])
 
     def strays(self) -> list[str]:
         """A server that ended when nobody of ours ended it, refusals in its name while it was there, one stop too many."""

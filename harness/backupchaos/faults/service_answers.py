@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Spec
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.moments import job_end
 from backupchaos.history import Event
 from backupchaos.model.faults.service import (
@@ -17,7 +18,7 @@ from backupchaos.model.faults.service import (
 )
 from backupchaos.services.control import ServiceControl
 from backupchaos.services.gate_answers import phrase
-from backupchaos.services.misdeeds import What
+from backupchaos.services.misdeeds import TOLD, What
 
 HTTP_ONLY = "use a target that speaks s3, rest or webdav"
 CLOCKS = 0.001
@@ -107,6 +108,15 @@ class Told(Fault[Spec]):
         history = self.ground.history
         limit = job_end(history)
         return [e for e in self.told(ev) if e.get("decided", e.t + history.t0) - history.t0 <= limit]
+
+    def blows(self) -> Blows:
+        """When it was decided that a request is refused, or that a session ends."""
+        if len(self.told("struck")) >= TOLD:
+            return blows("untimed", self.spans())
+        return blows("refusal", [*map(self._decided, self.strikes()), *(e.t for e in self.strikes("cut"))])
+
+    def _decided(self, event: Event) -> float:
+        return float(event["decided"]) - self.ground.history.t0
 
     @property
     def struck(self) -> str:
@@ -206,6 +216,10 @@ class Slow(Told[ServiceSlow]):
         """Answers that were held back."""
         fact = f"{len(self.strikes())} answers held back for {self.spec.delay * 1000:g} ms each"
         return [fact, *_first(self.strikes())] if self.strikes() else []
+
+    def blows(self) -> Blows:
+        """From each decision to its answer."""
+        return blows("burden", [(self._decided(event), event.t) for event in self.strikes()])
 
 
 class CredentialsExpire(Told[ServiceCredentialsExpire]):

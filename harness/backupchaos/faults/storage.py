@@ -10,6 +10,7 @@ from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken, Unfit
 from backupchaos.faults.afterwards import born_alike, ordinary_birth
 from backupchaos.faults.base import JobShape
+from backupchaos.faults.blows import Blows, blows, refusals
 from backupchaos.faults.limits import limit_in
 from backupchaos.faults.moments import in_company
 from backupchaos.faults.on_volume import NO_SPACE, OnVolume, counted, first
@@ -28,6 +29,7 @@ NAMES = ("create", "mkdir", "mknod", "symlink", "link")
 class _Limited(OnVolume[DiskFull | DiskNearlyFull]):
     """The volume shrinks to what is used plus a rest: as if somebody else had filled it."""
 
+    refuses = ("unfit",)
     mechanism = "tmpfs shrunk in mid-run"
     needs = frozenset({"volumes"})
     cause = NO_SPACE
@@ -111,6 +113,14 @@ class Full(_Limited):
             return facts
         return self._filled() + self.told(NO_SPACE)
 
+    def blows(self) -> Blows | None:
+        """When writes did not fit; of a job that only asked, when it was told that there is not enough."""
+        found = super().blows()
+        asked = self.hits("asked")
+        if found is None or found.spans or not asked:
+            return found
+        return refusals(asked, until=self.window()[1])
+
     @property
     def rules_given(self) -> bool:
         """Somebody was started with the rules."""
@@ -178,6 +188,11 @@ class NearlyFull(_Limited):
             facts.append(f"{format_size(self._least)} were left in the end")
         return facts
 
+    def blows(self) -> Blows | None:
+        """When writes did not fit; a narrow volume on which all of them do is no more than a burden."""
+        found = super().blows()
+        return blows("burden", self.spans()) if found is None or not found.spans else found
+
     def _scarce(self) -> bool:
         """Whether a job could feel that not much was left; only the repository takes all of its new data."""
         new = sum(size for _, size in self.ground.fresh)
@@ -197,6 +212,7 @@ class Inodes(OnVolume[DiskInodes]):
     mechanism = "tmpfs remounted with fewer inodes in mid-run"
     needs = frozenset({"volumes"})
     cause = rf"{NO_SPACE}|\binodes?\b"
+    refuses = ("refused",)
     _original: int | None = None
     """How many it took before; None if it could not even be asked for."""
 
@@ -250,6 +266,7 @@ class Quota(OnVolume[DiskQuota]):
 
     mechanism = "RLIMIT_FSIZE of the job"
     cause = r"file (is )?too (large|big)|\bEFBIG\b|SIGXFSZ|file size limit|quota"
+    refuses = ("over",)
 
     def watches(self) -> Sequence[SyscallRule]:
         """Calls that would make a file longer, wherever it is."""

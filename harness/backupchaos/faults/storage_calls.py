@@ -6,11 +6,14 @@ import errno
 import os
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
 from backupchaos.environments.base import SyscallRule
 from backupchaos.faults.base import Spec
+from backupchaos.faults.blows import Blows, How, blows, refusals
 from backupchaos.faults.files import literal
 from backupchaos.faults.on_volume import OnVolume, counted, first
+from backupchaos.history import Event
 from backupchaos.model.faults.storage import DiskIoError, DiskLostFsync, DiskShortWrite, DiskSlow
 from backupchaos.units import format_duration, format_size
 
@@ -22,6 +25,7 @@ class _OnCalls(OnVolume[Spec]):
     """The supervisor acts on some calls of whoever uses the volume."""
 
     needs = frozenset({"syscalls"})
+    strikes_as: ClassVar[How] = "burden"
 
     def what(self) -> str:
         """What happens to the calls, in words."""
@@ -39,9 +43,18 @@ class _OnCalls(OnVolume[Spec]):
 
     def bite(self) -> list[str]:
         """The calls, as the supervisor answered them."""
-        events = [event for rule in self.watches() for event in self.hits(rule.name.rpartition(".")[2])]
-        events.sort(key=lambda event: event.t)
+        events = self._answered()
         return [f"{counted(events, 'call')}: {self.what()}, {first(events)}"] if events else []
+
+    def _answered(self) -> list[Event]:
+        events = [event for rule in self.watches() for event in self.hits(rule.name.rpartition(".")[2])]
+        return sorted(events, key=lambda event: event.t)
+
+    def blows(self) -> Blows | None:
+        """When the calls were answered."""
+        if self.strikes_as == "refusal":
+            return refusals(self._answered(), until=self.window()[1])
+        return blows(self.strikes_as, [event.t for event in self._answered()])
 
 
 class Slow(_OnCalls[DiskSlow]):
@@ -66,6 +79,7 @@ class IoError(_OnCalls[DiskIoError]):
     """Chosen calls fail, as on a dying disk."""
 
     mechanism = "seccomp user notification: the supervisor fails the calls"
+    strikes_as = "refusal"
     cause = ""
 
     def watches(self) -> Sequence[SyscallRule]:
@@ -139,6 +153,9 @@ class LostFsync(_OnCalls[DiskLostFsync]):
     def watches(self) -> Sequence[SyscallRule]:
         """All kinds of sync."""
         return (SyscallRule(f"{self.name}.lost", (SYNCS,), self.below, "errno", errno=0),)
+
+    def blows(self) -> None:
+        """Nobody is struck by a success."""
 
     def what(self) -> str:
         """A lie."""

@@ -70,6 +70,7 @@ class Readonly(_Mount[DiskReadonly]):
     mechanism = "the volume mounted over itself read-only; the supervisor refuses writes to open files"
     needs = frozenset({"volumes", "syscalls"})
     cause = r"read-?only|\bEROFS\b|write[- ]protect"
+    refuses = ("refused", "tried")
 
     def available(self) -> None:
         """Do it once; not every sandbox may mount its volumes otherwise."""
@@ -134,6 +135,7 @@ class Vanishes(_Mount[DiskVanishes]):
         r"no such file|\bENOENT\b|does ?n[o']t exist|not found|no (valid )?repository|not a (valid )?(\w+ )?repository"
         r"|\bErr(no)?\W{1,3}2\b|unable to open|is missing|vanished|\bgone\b|was deleted|mounted\b|is empty"
     )
+    refuses = ("met",)
 
     def __init__(self, name: str, spec: DiskVanishes, ground: Ground) -> None:
         super().__init__(name, spec, ground)

@@ -10,6 +10,7 @@ from backupchaos.commands import Command
 from backupchaos.environments.base import InContainers, SyscallRule
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import JOB
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.contact import Contact
 from backupchaos.model.faults.repository import VersionDrift
 from backupchaos.targets.base import Workspace
@@ -145,6 +146,10 @@ class OtherVersion(Contact[VersionDrift]):
         """There is a difference."""
         if not self.difference:
             raise HarnessBroken("the other version's command is the same as the target's own")
+
+    def blows(self) -> Blows:
+        """It is there all the time."""
+        return blows("burden", self.spans())
 
     def strays(self) -> list[str]:
         """Another job that the other program has done, or an adapter that goes on as the other version."""
