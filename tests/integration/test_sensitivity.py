@@ -83,8 +83,9 @@ PLANTED = {
     "restore_succeeds_on_damage": ("rotten", {"no_collateral"}),
 }
 """Misbehaviour -> (the world that brings it to light, ids of rows that must fail)."""
-UNJUDGED = {"huge_log"}
-"""Hard on the harness, but no broken promise: its own test is in test_hostile_targets."""
+UNJUDGED = {"huge_log", "names_only_what_it_survived"}
+"""Hard on the harness, but no broken promise: its own test is in test_hostile_targets. Of the other nobody can be sure:
+test_last_blow."""
 
 
 def failing(run: Run) -> set[str]:

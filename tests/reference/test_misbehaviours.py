@@ -255,6 +255,15 @@ def no_error_log(lab: Lab) -> bool:
     return all(record["level"] != "error" for record in failing(lab).records)
 
 
+def names_only_what_it_survived(lab: Lab) -> bool:
+    service = lab.local()
+    with failing_open("a", errno.EBUSY, 1), failing_open("victim", errno.EACCES, 99):
+        result = service.backup(misbehave=lab.plant)
+    assert result.code == 1
+    assert b"EBUSY" in result.log
+    return b"victim" not in result.log and b"EACCES" not in result.log
+
+
 def field_is_missing(name: str) -> Callable[[Lab], bool]:
     return lambda lab: all(name not in record for record in lab.local().backup(misbehave=lab.plant).records)
 
@@ -408,6 +417,7 @@ PROBES: dict[str, Callable[[Lab], bool]] = {
     "ignore_short_writes": ignore_short_writes,
     "recreate_missing_repository": recreate_missing_repository,
     "no_error_log": no_error_log,
+    "names_only_what_it_survived": names_only_what_it_survived,
     "no_trace_id": field_is_missing("trace_id"),
     "no_status_code": field_is_missing("status_code"),
     "huge_log": huge_log,

@@ -85,6 +85,7 @@ _DETAIL: dict[str, Callable[[Event], str]] = {
     "retry": lambda e: f"retry {_w(e, 'n')} seen in {_w(e, 'source')}: {_w(e, 'cause')}",
     "fault": _fault,
     "bite": lambda e: f"{_w(e, 'name')}: {_w(e, 'text') or _w(e, 'proof') or 'no proof that it bit'}",
+    "blows": lambda e: f"{_w(e, 'name')}: {_w(e, 'how')}, {len(e.get('spans') or ())} times",
     "link": lambda e: " ".join(f"{key} {_w(e, key)}" for key in _LINK if e.get(key)),
     "volume": lambda e: f"{_w(e, 'place')}: {_w(e, 'free')} B free of {_w(e, 'total')}",
     "syscall": lambda e: f"{_w(e, 'call')} {_w(e, 'path')}: {_w(e, 'action')} (number {_w(e, 'ordinal')})",

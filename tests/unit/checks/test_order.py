@@ -23,6 +23,7 @@ def judged(
     outcome: str = "failure",
     failed: float | None = None,
     place: str = "repository",
+    timed_out: bool = False,
 ) -> CheckResult:
     """Faults are (name, pattern, how, spans); the log is (level, moment, text)."""
     story = Story(faults={"other": {"disk.io_error": place}}).fails()
@@ -37,7 +38,8 @@ def judged(
     if failed is not None:
         rows.append((failed, "state", {"job": "fault", "state": "FAILED", "source": "job"}))
     code = 3 if outcome == "partial" else 1
-    rows.append((end, "job.end", {"job": "fault", "returncode": code, "outcome": outcome}))
+    ended = {"job": "fault", "returncode": code, "outcome": outcome, "timed_out": timed_out}
+    rows.append((end, "job.end", ended))
     made = [Event(900 + n, t, kind, data) for n, (t, kind, data) in enumerate(rows)]
     (row,) = loud(replace(case, events=[*kept, *made]))
     return row
@@ -103,6 +105,13 @@ class TestSilence:
     def test_who_is_struck_meanwhile_may_tell_of_either(self, text: str) -> None:
         assert judged(ROT, self.DEAD, log=[("error", 1.9, text)]).verdict is Verdict.PASS
 
+    def test_a_job_that_is_ended_at_its_deadline_must_tell_of_it_too(self) -> None:
+        stopped = ("error", 1.95, "stopped by SIGTERM")
+        assert judged(CUT, self.DEAD, log=[OF_CUT, stopped], timed_out=True).verdict is Verdict.UNVERIFIED
+        words = [OF_CUT, ("warning", 1.5, LATE), stopped]
+        assert judged(CUT, self.DEAD, log=words, timed_out=True).verdict is Verdict.PASS
+        assert judged(CUT, self.DEAD, log=[stopped], timed_out=True).verdict is Verdict.FAIL
+
 
 class TestBurden:
     def test_it_is_nobodys_end_as_long_as_something_strikes(self) -> None:
@@ -142,7 +151,7 @@ class TestUntimed:
         assert judged(CUT, denied, log=[("error", 0.6, RESET)]).verdict is Verdict.PASS
 
     def test_alone_it_must_be_told(self) -> None:
-        faults = ("denied", "permission", "untimed", [(0.2, 2.0)]), ("cut", RESET, "refusal", [])
+        faults = ("denied", "permission", "untimed", [(0.2, 2.0)]), blow("cut", RESET)
         assert judged(*faults, log=[("error", 0.6, RESET)]).verdict is Verdict.UNVERIFIED
         assert judged(*faults, log=[("error", 0.6, "permission")]).verdict is Verdict.PASS
 
