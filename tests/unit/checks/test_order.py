@@ -126,7 +126,7 @@ class TestBurden:
         assert judged(CUT, slow, log=[OF_CUT, ("error", 1.9, "timed out")]).verdict is Verdict.PASS
 
     def test_but_not_one_that_began_when_nobody_could_give_up_waiting(self) -> None:
-        slow = ("slow", LATE, "burden", [(1.6, 2.0)])
+        slow = ("slow", LATE, "burden", [(1.7, 2.0)])
         assert judged(ROT, slow, log=[("error", 1.6, DAMAGE)]).verdict is Verdict.PASS
 
     def test_who_lived_long_after_the_last_blow_may_have_waited_too_long(self) -> None:
@@ -163,6 +163,12 @@ def test_a_partial_result_is_explained_by_what_leaves_files_out() -> None:
     lie = judged(*faults, log=[of_link], outcome="partial", place="source")
     assert lie.verdict is Verdict.UNVERIFIED
     assert judged(*faults, log=[of_files], outcome="partial").verdict is Verdict.UNVERIFIED
+
+
+def test_a_slow_source_leaves_no_file_out() -> None:
+    slow = ("other", LATE, "burden", [(0.0, 2.0)])
+    row = judged(slow, CUT, log=[("error", 0.6, RESET)], outcome="partial", place="source")
+    assert row.verdict is Verdict.PASS
 
 
 def test_blows_after_the_end_are_somebody_elses() -> None:
