@@ -161,7 +161,11 @@ def bench(
     options = RunOptions(
         environment=environment or LocalEnvironment(), results=tmp_path, seed=seed, servers=servers
     )
-    world, _ = make_world(scenario, target, options, record)
+    try:
+        world, _ = make_world(scenario, target, options, record)
+    except BaseException:
+        record.close()
+        raise
     made: Bench | None = None
     try:
         made = Bench(world, scenario, target, seed)

@@ -210,3 +210,21 @@ def test_reading_and_writing_leave_traces_and_our_own_looks_do_not(inside: Any, 
     inside.call("write_file", path=f"{top}/made", text="new")
     assert inside.call("read_since", root=top, moment=moment) == ["made", "read", "written"]
     assert inside.call("stat", path=f"{top}/still")["mtime_ns"] == before
+
+
+def test_data_that_nobody_has_acknowledged(inside: Any) -> None:
+    with inside.open_socket() as server:
+        server.bind(("127.0.0.1", 8090))
+        server.listen()
+        with inside.connect(8090) as near:
+            far, _ = server.accept()
+            assert inside.call("unanswered", host="127.0.0.1", port=8090) == {"connections": 0, "bytes": 0}
+            near.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                while True:
+                    near.send(bytes(1 << 16))  # until nobody takes any more
+            found = inside.call("unanswered", host="127.0.0.1", port=8090)
+            assert found["connections"] == 1
+            assert found["bytes"] > 0
+            assert inside.call("unanswered", host="127.0.0.2", port=8090)["connections"] == 0
+            far.close()

@@ -118,7 +118,7 @@ def _with_a_fair_server(
     scenario: Scenario, candidates: Sequence[RepositoryType], servers: Servers
 ) -> RepositoryType:
     """The first kind whose server does not lose by itself what the tool is asked for later."""
-    stranding = [fault.kind for fault in scenario.faults.values() if fault.strands and not fault.tier]
+    stranding = [fault.kind for fault in scenario.faults.values() if fault.leaves_stranded and not fault.tier]
     if not stranding:
         return candidates[0]
     unfair = {kind: why for kind in candidates if (why := _retracts(kind, servers))}

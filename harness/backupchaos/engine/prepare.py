@@ -24,7 +24,7 @@ from backupchaos.engine.options import LinkServer, RunOptions
 from backupchaos.engine.room import check_room
 from backupchaos.engine.tiers import start_tiers
 from backupchaos.engine.world import World
-from backupchaos.environments.base import InContainers, Place
+from backupchaos.environments.base import InContainers, Place, Unpluggable
 from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
 from backupchaos.history import History
 from backupchaos.model.faults.base import REPOSITORY
@@ -188,6 +188,20 @@ def start_services(
     return {"services": ", ".join(words), "link": links.server_used}
 
 
+def _stand_on_outlet(world: World, scenario: Scenario) -> None:
+    """Links stand on a network that can be taken away, where a fault is to do so; raises ``MissingCapability``."""
+    if not any(fault.unplugs for fault in scenario.faults.values()):
+        return
+    if not isinstance(world.sandbox, Unpluggable):
+        raise MissingCapability(
+            "outlet",
+            f"network.down with mode unreachable: the {world.sandbox.mechanism} sandbox has no network that could be "
+            "taken away",
+            "use --backup-env=docker, or another mode",
+        )
+    world.sandbox.outlet()
+
+
 def _named(world: World, scenario: Scenario, location: Location) -> Location:
     """Names instead of addresses, for those servers whose name a fault is about."""
     places = {fault.on_link: None for fault in scenario.faults.values() if fault.kind.startswith("dns.")}
@@ -274,6 +288,7 @@ def make_world(
         if writable:
             history.append("note", text=f"not made by this run, and allowed: {', '.join(writable)}")
         make_source(world, scenario, target, options.seed)
+        _stand_on_outlet(world, scenario)
         location, words = start_repository(world, scenario, target, options)
         words = {**words, **start_services(world, scenario, databases, options)}
         location = _named(world, scenario, location)

@@ -327,3 +327,21 @@ class InContainers(Protocol):
 
     def finds(self, role: Role, program: str) -> str:
         """Where the image of a role has a program: at its very path, else by its name; empty if nowhere."""
+
+
+@runtime_checkable
+class Unpluggable(Protocol):
+    """A sandbox whose job can lose the very network on which it reaches its servers."""
+
+    unplugging: str
+    """How that is done, in words."""
+
+    def outlet(self) -> str:
+        """The address of the job's own on a network that can be taken away, and on which ``front`` lets links listen from
+        then on. Made and tried when it is first asked for; raises ``MissingCapability`` where it cannot be had."""
+
+    def unplug(self, away: bool) -> None:
+        """Take the job off that network, or put it back at the same address; raises ``HarnessBroken``."""
+
+    def plugged(self) -> bool:
+        """Whether the kernel has the address now."""

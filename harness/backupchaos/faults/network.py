@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backupchaos.errors import HarnessBroken
+from backupchaos.faults.base import Ground
 from backupchaos.faults.blows import Blows
 from backupchaos.faults.on_link import LinkFault, Toxic
 from backupchaos.model.faults.network import (
@@ -18,7 +19,15 @@ MIN_DELAY = 0.1
 
 
 class Down(LinkFault[NetworkDown]):
-    """Live connections are cut; new ones are refused or reset."""
+    """Live connections are cut; new ones are refused or reset. Where there is no network at all: ``network_unplugged``."""
+
+    def __new__(cls, name: str, spec: NetworkDown, ground: Ground) -> Down:
+        """The class for the mode."""
+        if spec.mode == "unreachable":
+            from backupchaos.faults.network_unplugged import Unplugged
+
+            return super().__new__(Unplugged)
+        return super().__new__(cls)
 
     def apply(self) -> str:
         """Take the link down."""

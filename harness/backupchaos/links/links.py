@@ -288,5 +288,9 @@ class Link:
         """Name -> toxic, as the server behind the tap says now."""
         return self.client.get_proxy(self.name).toxics()
 
+    def note(self, ev: str, **data: Any) -> None:
+        """Write into the log what happened to the link where the tap could not see it."""
+        self._links.note(ev, self.name, **data)
+
     def _note(self, ev: str, toxic: dict[str, Any]) -> None:
-        self._links.note(ev, self.name, toxic=toxic)
+        self.note(ev, toxic=toxic)

@@ -29,7 +29,13 @@ def give_names(sandbox: Sandbox, links: Links, places: Collection[str]) -> dict[
     Returns link -> name. Raises ``MissingCapability`` without a network of its own, and ``HarnessBroken``
     if a lookup fails then.
     """
-    if "network" not in sandbox.capabilities or sandbox.front()[1] != "127.0.0.1":
+    if sandbox.front()[1] != "127.0.0.1":
+        raise MissingCapability(
+            "network",
+            "a link that is to become unreachable has no name: the name server would be gone with it",
+            "put the faults of names into a scenario of their own",
+        )
+    if "network" not in sandbox.capabilities:
         raise MissingCapability(
             "network",
             f"the {sandbox.mechanism} sandbox has no loopback of its own on which a name server could answer "

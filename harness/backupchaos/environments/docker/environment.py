@@ -15,6 +15,7 @@ from backupchaos.environments.docker import engine, images
 from backupchaos.environments.docker.member import CODE, Member, Plan, start
 from backupchaos.environments.docker.names import (
     AGENT_IMAGE,
+    ISOLATED,
     LABEL,
     OWNER,
     PYTHON_IMAGE,
@@ -23,6 +24,7 @@ from backupchaos.environments.docker.names import (
     folder_prefix,
     owner,
 )
+from backupchaos.environments.docker.outlet import Outlet
 from backupchaos.environments.docker.runtime import filled
 from backupchaos.environments.docker.sandbox import (
     BARE,
@@ -54,8 +56,6 @@ _VOLUMES: dict[str, tuple[Place, ...]] = {
 }
 _FIXED = {KEEPER: AGENT_IMAGE, LINK: PYTHON_IMAGE, TOXIPROXY: TOXIPROXY_IMAGE}
 _OFFERS = frozenset({"volumes", "network", "processes", "readonly", "namespaces", "permissions"})
-_ISOLATED = {"com.docker.network.bridge.inhibit_ipv4": "true"}
-"""The bridge gets no address: an internal network has no way to the world, and so it has none to this machine."""
 
 
 class DockerEnvironment:
@@ -168,7 +168,7 @@ class _Making:
             f"backupchaos-{self.run}",
             driver="bridge",
             internal=True,
-            options=_ISOLATED,
+            options=ISOLATED,
             labels={LABEL: "network", **self._labels},
         )
 
@@ -197,6 +197,11 @@ class _Making:
             empty=[place for place in Place if place not in places and place is not Place.RESTORE],
         )
         return start(plan)
+
+    def outlet(self, member: Member) -> Outlet:
+        """A network that a member can be taken off, in place of the one that it was on."""
+        labels = {LABEL: "outlet", **self._labels}
+        return Outlet(self._client, f"backupchaos-{self.run}-outlet", labels, member, self._network.name)
 
     def translated(self, word: str) -> str:
         """A word of a command line, with paths of this machine's Python and packages as the containers see them."""

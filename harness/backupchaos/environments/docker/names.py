@@ -23,6 +23,9 @@ FOLDER = "backupchaos-docker-"
 RUNTIME = "/.backupchaos"
 """Where every container of a sandbox finds the agent's own Python; the image needs none."""
 
+ISOLATED = {"com.docker.network.bridge.inhibit_ipv4": "true"}
+"""The bridge gets no address: an internal network has no way to the world, and so it has none to this machine."""
+
 
 def owner(pid: int | None = None) -> str:
     """This process, for the label: ``host/boot/pid/start``."""

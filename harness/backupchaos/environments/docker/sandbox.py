@@ -25,12 +25,13 @@ from backupchaos.environments.docker.limits import ContainerGroup
 from backupchaos.environments.docker.member import CODE, PYTHON, Member
 from backupchaos.environments.docker.mounts import ContainerMounts
 from backupchaos.environments.docker.names import PACKAGES, PYTHON_IMAGE, TOXIPROXY_IMAGE, TOXIPROXY_PROGRAM
+from backupchaos.environments.docker.outlet import Outlet
 from backupchaos.environments.docker.programs import Programs
 from backupchaos.errors import HarnessBroken, MissingCapability
 
 KEEPER, TARGET, BARE, SERVICE, LINK, TOXIPROXY = "keeper", "target", "bare", "service", "link", "toxiproxy"
 _MEMBER_OF: dict[str, str] = {"target": TARGET, "tool": TARGET, "service": SERVICE, "link": LINK}
-_IN_TARGET = {"network_stats", "free_port", "look_up", "ask_name"}
+_IN_TARGET = {"network_stats", "free_port", "unanswered", "look_up", "ask_name"}
 """Operations that look at the network, as the target has it."""
 _BESIDE = "service-"
 _SHIFT = 24
@@ -55,8 +56,11 @@ class Making(Protocol):
     def at_hand(self, image: str) -> bool:
         """Whether an image is here; nothing is pulled."""
 
+    def outlet(self, member: Member) -> Outlet:
+        """A network that a member can be taken off."""
+
     def remove(self) -> None:
-        """Remove volumes and network."""
+        """Remove volumes and networks."""
 
 
 class DockerSandbox(ContainerMounts):
@@ -67,6 +71,7 @@ class DockerSandbox(ContainerMounts):
     """
 
     name = "docker"
+    unplugging = "the engine takes the container off its network"
 
     def __init__(self, made: Making, mechanism: str, capabilities: frozenset[str]) -> None:
         super().__init__()
@@ -80,6 +85,7 @@ class DockerSandbox(ContainerMounts):
         self._numbers: dict[str, int] = {}
         self._groups: dict[str, ContainerGroup] = {}
         self._programs = Programs()
+        self._outlet: Outlet | None = None
         self._concealed = self._named = False
         self._armed: dict[str, bool] = {}
         self._epoll = select.epoll()
@@ -131,8 +137,28 @@ class DockerSandbox(ContainerMounts):
         return [member for member in self._members.values() if place in member.plan.volumes]
 
     def front(self) -> tuple[str, str]:
-        """Target, link and service have one loopback: the kernel counts there what the link cannot see."""
-        return "127.0.0.1", "127.0.0.1"
+        """Target, link and service have one loopback: the kernel counts there what the link cannot see.
+
+        With an outlet it is the outlet's address, which is theirs as well as long as they have it.
+        """
+        host = self._outlet.address if self._outlet else "127.0.0.1"
+        return host, host
+
+    def outlet(self) -> str:
+        """See ``Unpluggable``."""
+        if self._outlet is None:
+            self._outlet = self._made.outlet(self.member(TARGET))
+        return self._outlet.address
+
+    def unplug(self, away: bool) -> None:
+        """See ``Unpluggable``."""
+        if self._outlet is None:
+            raise HarnessBroken("there is no network that the job could be taken off")
+        self._outlet.unplug(away)
+
+    def plugged(self) -> bool:
+        """See ``Unpluggable``."""
+        return self._outlet is not None and self._outlet.plugged()
 
     def _outer(self, name: str, pid: int) -> int:
         return self._numbers[name] << _SHIFT | pid

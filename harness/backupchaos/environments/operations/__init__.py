@@ -19,7 +19,7 @@ _MODULES = {
     "damaging": "pick_files damage",
     "growing": "build_tree change_tree copy_tree scan_tree",
     "archives": "export_tar",
-    "network": "network_stats free_port",
+    "network": "network_stats free_port unanswered",
     "naming": "use_own_names look_up ask_name",
     "probing": "probe_files probe_attributes probe_network probe_syscalls which",
     "moving": "set_aside alter put_back prefix_digest",

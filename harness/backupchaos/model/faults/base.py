@@ -116,6 +116,16 @@ class FaultSpec(Model):
         return str(getattr(self, "place", "")) if self.needs_link or self.needs_service else ""
 
     @property
+    def unplugs(self) -> bool:
+        """It takes the job's network itself away, so that its link must stand on one that can be taken away."""
+        return False
+
+    @property
+    def leaves_stranded(self) -> bool:
+        """A connection that its client has given up may live on at the server."""
+        return self.strands
+
+    @property
     def tier(self) -> str:
         """The service, other than the repository's, that it acts on; empty if on none."""
         return "" if self.on_link == REPOSITORY else self.on_link

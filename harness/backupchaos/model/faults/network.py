@@ -54,7 +54,21 @@ class NetworkDown(_OnLink):
 
     kind = "network.down"
     place: LinkPlace = Field(alias="network.down", description="Where")
-    mode: Literal["refused", "reset"] = Field(default="refused", description="How new connections fail")
+    mode: Literal["refused", "reset", "unreachable"] = Field(
+        default="refused",
+        description="How new connections fail; with unreachable a container loses its network: there is no route for "
+        "them, and live ones are not cut but silent",
+    )
+
+    @property
+    def unplugs(self) -> bool:
+        """See ``FaultSpec``."""
+        return self.mode == "unreachable"
+
+    @property
+    def leaves_stranded(self) -> bool:
+        """Without a network the end of a connection does not reach the server either."""
+        return self.unplugs
 
 
 class NetworkBlackhole(_OnLink):
