@@ -15,6 +15,7 @@ from tests.docker.daemon import Daemon, Environment
 from backupchaos.commands import Command
 from backupchaos.environments.base import Place, Role
 from backupchaos.environments.docker import names
+from backupchaos.environments.docker.member import PYTHON
 from backupchaos.environments.docker.sandbox import DockerSandbox
 from backupchaos.errors import MissingCapability
 
@@ -59,6 +60,13 @@ def test_it_is_made_and_vanishes(containers: Environment, daemon: Daemon) -> Non
         assert kinds == ["container"] * 4 + ["network"] + ["volume"] * len(Place)
         assert len(daemon.left()) == len(kinds) + 1, "and one folder"
     assert daemon.left() == []
+
+
+def test_no_engine_takes_the_images_own_program_for_an_answer(box: DockerSandbox, daemon: Daemon) -> None:
+    """Podman starts it where the entry point is only empty."""
+    (keeper,) = daemon.containers()
+    assert keeper.attrs["Config"]["Entrypoint"] == [PYTHON[0]]
+    assert keeper.attrs["Config"]["Cmd"][: len(PYTHON) - 1] == list(PYTHON[1:])
 
 
 def test_a_sandbox_that_fails_to_start_leaves_nothing(

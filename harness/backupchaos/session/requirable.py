@@ -39,6 +39,7 @@ OF_THE_MACHINE = (
     "memory",
     "ordinary user",
     "outside network",
+    "outlet",
     "packet filters",
     "setpriv",
     "space",

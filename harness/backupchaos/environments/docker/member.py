@@ -159,7 +159,7 @@ def _container(plan: Plan) -> DockerContainer:
     testcontainers_config.ryuk_disabled = True  # our own reaper works without pulling another image
     agent = f"{CODE}/backupchaos/environments/docker/inside.py"
     container = DockerContainer(plan.image)
-    container.with_command([*PYTHON, "-ISB", agent, f"{RUNTIME}-sockets/{plan.name}"])
+    container.with_command([*PYTHON[1:], "-ISB", agent, f"{RUNTIME}-sockets/{plan.name}"])
     container.with_volume_mapping(plan.runtime, RUNTIME, "ro")
     container.with_volume_mapping(str(_PACKAGES), f"{CODE}/backupchaos", "ro")
     container.with_volume_mapping(str(plan.sockets), f"{RUNTIME}-sockets", "rw")
@@ -174,7 +174,7 @@ def _container(plan: Plan) -> DockerContainer:
         container.with_tmpfs_mount(plan.paths[place], "size=64m")
     container.with_name(f"backupchaos-{plan.run}-{plan.name}")
     container.with_kwargs(
-        entrypoint="",
+        entrypoint=[PYTHON[0]],  # an empty one would take Docker off the image's own, and not Podman
         user="0:0",
         labels={LABEL: plan.name, RUN: plan.run, OWNER: owner()},
         network=f"container:{plan.network_of}" if plan.network_of else plan.network,
