@@ -69,6 +69,9 @@ def test_live_connections_go_silent(tmp_path: Path, containers: Environment) -> 
     fault = {**FAULT, "when": {"bytes": 100_000}, "for": 0.5}
     result = trying.run(tmp_path, "network.down", idle=False, environment=containers, fault=fault)
     assert "went silent" in " ".join(result.proof), "\n".join(result.lines)
+    told = result.fault.blows()
+    assert told is not None
+    assert told.how == "silence"
     assert result.strays == []
 
 

@@ -8,6 +8,7 @@ from backupchaos.environments.base import SandboxEvent, SyscallRule, Unpluggable
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Ground
+from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.moments import job_end
 from backupchaos.faults.network import Down
 from backupchaos.model.faults.network import NetworkDown
@@ -113,6 +114,13 @@ class Unplugged(Down):
         if count := self.refusals():
             facts.append(f"{count} connection attempts had no route")
         return facts
+
+    def blows(self) -> Blows:
+        """Connects that had no route; with live connections nobody knows when they were missed, but that it was meanwhile."""
+        if not self._stuck:
+            return super().blows()
+        now = self.ground.history.now()
+        return blows("silence", [(start, now if end is None else end) for start, end in self._away])
 
     def strays(self) -> list[str]:
         """The network is away again. What is in the link's log in its name stands there by our own hand."""
