@@ -158,3 +158,22 @@ def test_a_control_with_fewer_rights_is_restored_too(run_here: Callable[..., Run
         assert run.verdict is Verdict.PASS, run.result.headline
         restored.append(any(e.kind == "restore" and e["which"] == "control" for e in run.history))
     assert restored == [True, False, True]
+
+
+def test_the_work_between_two_troubles_is_no_pause_of_a_job_that_makes_none(
+    run_here: Callable[..., Run],
+) -> None:
+    faults = {
+        "away": {"network.down": "repository", "when": {"at": 0.2}, "for": 0.1},
+        "cut": {"network.cut_after": "repository", "size": 64 * 1024, "connections": 1, "when": {"at": 0.8}},
+        "slow": {"network.slow": "repository", "rate": 2**20},
+    }
+    fields = {"scenario": "twice", "title": "Two troubles", "repository": "sftp", "faults": faults}
+    source = {"files": 40, "size": 2 * 2**20, "new": 2 * 2**20}
+    scenario = Scenario.model_validate(
+        {**fields, "source": source, "expect": {"backoff": "growing"}}, strict=False
+    )
+    env = {"BACKUPCHAOS_REFERENCE_RETRIES": "100000", "BACKUPCHAOS_REFERENCE_TIMEOUT": "2s"}
+    run = run_here(scenario, ReferenceTarget(misbehave=("retry_without_backoff",), extra_env=env))
+    row = next(check for check in run.checks if check.id == "backoff")
+    assert row.verdict is Verdict.FAIL, row.observed

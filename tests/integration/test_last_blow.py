@@ -81,7 +81,7 @@ def test_who_names_only_what_it_survived_is_not_seen_to_be_loud(
     assert run.verdict is Verdict.UNVERIFIED, shown(run)
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", sorted(TOGETHER))
 def test_who_names_what_ended_it_is_loud(name: str, seed: int, run_here: Callable[..., Run]) -> None:
     run = run_here(story(name), ReferenceTarget(extra_env=FAST), seed=seed)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from backupchaos.checks.case import Case
+from backupchaos.checks.gaps import backoff, grouped
 from backupchaos.checks.rows import row
 from backupchaos.history import Event
 from backupchaos.model.expectations import TRANSITIONS
@@ -16,8 +17,6 @@ from backupchaos.trees.spelling import spellings
 from backupchaos.units import format_duration, format_range
 
 LAW = "as_declared"
-NOTHING = 0.05
-"""Seconds below which a gap between retries is no pause."""
 ONE_QUESTION = 0.1
 """Seconds: a resolver asks for addresses of both sorts at once, and repeats itself."""
 CUTS = ("network.down", "network.reset", "service.kill")
@@ -48,17 +47,6 @@ def normalise(states: Sequence[str]) -> list[str]:
         ):
             del result[-2:]
     return result
-
-
-def growing(gaps: Sequence[float]) -> bool:
-    """Gaps grow as a whole: the last is half as long again as the first, and few steps shrink.
-
-    Jitter may make single steps shrink, and a cap makes the last ones equal; neither is held
-    against the tool. Gaps below ``NOTHING`` seconds are no pause at all: they are how long a refusal takes.
-    """
-    shrinking = sum(1 for a, b in pairwise(gaps) if b < 0.7 * a and a > NOTHING)
-    grown = len(gaps) >= 2 and gaps[-1] >= max(1.5 * gaps[0], NOTHING)
-    return grown and shrinking <= len(gaps) // 3
 
 
 def outcome(case: Case) -> list[CheckResult]:
@@ -163,7 +151,7 @@ def retries(case: Case) -> list[CheckResult]:
         )
     rows += _retries_are_real(case, seen)
     if expect.backoff is not None:
-        rows.append(_backoff(case, seen))
+        rows.append(backoff(case, seen, LAW))
     return rows
 
 
@@ -171,16 +159,8 @@ def _where(retry: Retry) -> str:
     return f"{retry.source} on {retry.link}" if retry.link else retry.source
 
 
-def _grouped(seen: Sequence[Retry]) -> dict[str, list[Retry]]:
-    """By the link that they were for; those of which nobody knows it under an empty name."""
-    found: dict[str, list[Retry]] = {}
-    for retry in seen:
-        found.setdefault(retry.link, []).append(retry)
-    return found
-
-
 def _by_link(seen: Sequence[Retry]) -> str:
-    return ", ".join(f"{link or 'no link named'} {len(mine)}" for link, mine in _grouped(seen).items())
+    return ", ".join(f"{link or 'no link named'} {len(mine)}" for link, mine in grouped(seen).items())
 
 
 def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
@@ -237,27 +217,6 @@ def _asked_in_vain(during: Sequence[Event], places: Sequence[str]) -> int:
         if event["name"].partition(".")[0] in places
     )
     return sum(1 for before, t in pairwise([float("-inf"), *asked]) if t - before > ONE_QUESTION)
-
-
-def _backoff(case: Case, seen: list[Retry]) -> CheckResult:
-    """Each link has gaps of its own: who waits for one does not wait for the other."""
-    shown, judged = [], []
-    for link, mine in _grouped(seen).items():
-        gaps = [b.t - a.t for a, b in pairwise(mine)]
-        words = " ".join(f"{gap:.2f}" for gap in gaps[:12]) + " s" if gaps else f"{len(mine)} retries"
-        shown.append(f"{link}: {words}" if link and case.scenario.services else words)
-        if len(gaps) >= 2:
-            judged.append(growing(gaps))
-    holds = all(judged) if judged else None
-    return row(
-        "backoff",
-        "gaps between retries",
-        "growing",
-        "; ".join(shown) or "0 retries",
-        holds,
-        law=LAW,
-        reason="" if holds is not None else "fewer than three retries: no two gaps to compare",
-    )
 
 
 def duration(case: Case) -> list[CheckResult]:

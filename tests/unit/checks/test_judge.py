@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from backupchaos.checks import judge
-from backupchaos.checks.table import growing, normalise
+from backupchaos.checks.gaps import growing
+from backupchaos.checks.table import normalise
 from backupchaos.history import Event
 from backupchaos.results import CheckResult, Verdict
 
