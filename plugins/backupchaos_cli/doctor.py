@@ -31,9 +31,10 @@ def main(options: argparse.Namespace) -> int:
         *facts.machine(here),
         *trials.sandboxes(),
         *_sandbox(here),
-        *trials.links(environment),
-        *trials.services(),
-        *trials.targets(),
+        *trials.links(environment, (options.pull, options.allow_remote_docker)),
+        trials.outlet(environment),
+        *trials.services(environment),
+        *trials.targets(environment),
         trials.docker(),
     ]
     faults = _faults(environment, target, here, servers)

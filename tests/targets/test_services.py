@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tests.survivors import wait_until
 
+from backupchaos.environments.local.environment import LocalEnvironment
 from backupchaos.errors import MissingCapability, UsageProblem
 from backupchaos.services import asyncssh_sftp, rclone_serve, registry
 from backupchaos.services.base import Retracting
@@ -132,7 +133,7 @@ def fails(kind: str) -> Any:
 
 def test_doctor_tells_of_each_server_and_of_broken_ones(third_party: Any) -> None:
     third_party(fails=f"{__name__}:fails", mine=f"{__name__}:Mine")
-    found = {finding.name: (finding.good, finding.detail) for finding in trials.services()}
+    found = {finding.name: (finding.good, finding.detail) for finding in trials.services(LocalEnvironment())}
     assert found["fails"] == (
         False,
         "the service 'fails' cannot be made: ZeroDivisionError: division by zero",
