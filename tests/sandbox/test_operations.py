@@ -219,10 +219,11 @@ def test_data_that_nobody_has_acknowledged(inside: Any) -> None:
         with inside.connect(8090) as near:
             far, _ = server.accept()
             assert inside.call("unanswered", host="127.0.0.1", port=8090) == {"connections": 0, "bytes": 0}
-            near.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                while True:
-                    near.send(bytes(1 << 16))  # until nobody takes any more
+            for end in (near, far):
+                end.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    while True:
+                        end.send(bytes(1 << 16))  # until nobody takes any more
             found = inside.call("unanswered", host="127.0.0.1", port=8090)
             assert found["connections"] == 1
             assert found["bytes"] > 0

@@ -55,13 +55,13 @@ def free_port() -> int:
 def unanswered(host: str, port: int) -> dict[str, int]:
     """Connections to or from an IPv4 address with data that nobody has acknowledged: ``connections``, and ``bytes`` of them."""
     place = f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}"
-    found = {"connections": 0, "bytes": 0}
+    total, pairs = 0, set[frozenset[str]]()
     with open("/proc/self/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file.read().splitlines()[1:]]
     for row in rows:
         local, remote, state, queues = row[1:5]
         waiting = 0 if state == _LISTEN else int(queues.partition(":")[0], 16) - (state in _ENDED)
         if place in (local, remote) and waiting > 0:
-            found["connections"] += 1
-            found["bytes"] += waiting
-    return found
+            total += waiting
+            pairs.add(frozenset((local, remote)))  # both ends of one may be here
+    return {"connections": len(pairs), "bytes": total}
