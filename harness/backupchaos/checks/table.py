@@ -164,9 +164,12 @@ def _by_link(seen: Sequence[Retry]) -> str:
 
 
 def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
-    """A job that says it retries over a broken link must be seen knocking, at that very link if it names one."""
+    """A job that says it retries over a broken link must be seen knocking, at that very link if it names one.
+
+    What it tried again at a file, as the supervisor saw, is not looked for there.
+    """
     cut = list(dict.fromkeys(f.on_link for f in case.scenario.faults.values() if f.kind in CUTS))
-    claimed = [retry for retry in seen if retry.source == "log"]
+    claimed = _not_at_files(case, [retry for retry in seen if retry.source == "log"])
     if not cut or not claimed or not case.of("link"):
         return []
     if all(retry.link for retry in claimed):
@@ -174,6 +177,13 @@ def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
     else:
         groups = [(cut, claimed)]
     return [_reaches_the_link(case, places, mine) for places, mine in groups if mine]
+
+
+def _not_at_files(case: Case, claimed: list[Retry]) -> list[Retry]:
+    """Without as many of those that name no link as there were calls on files that were refused again."""
+    seen = len(case.retries("syscall"))
+    nameless = [retry for retry in claimed if not retry.link][:seen]
+    return [retry for retry in claimed if retry not in nameless]
 
 
 def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry]) -> CheckResult:

@@ -126,6 +126,19 @@ def test_connections_after_the_job_are_no_retries_of_it() -> None:
     assert verdicts(story)["retries_real"] is Verdict.FAIL
 
 
+@pytest.mark.parametrize(("files", "verdict"), [(0, Verdict.FAIL), (2, Verdict.FAIL), (3, Verdict.PASS)])
+def test_retries_at_a_file_are_not_looked_for_at_the_link(files: int, verdict: Verdict) -> None:
+    """The log claims five, of which some were seen at a file, and there was one new connection."""
+    story = Story()
+    story.retries = [("log", 0.5 + n / 10) for n in range(5)] + [
+        ("syscall", 0.55 + n / 10) for n in range(files)
+    ]
+    case = story.case()
+    events = [replace(e, t=0.7) if e.kind == "link" else e for e in case.events]
+    (row,) = [row for row in judge.evaluate(replace(case, events=events)) if row.id == "retries_real"]
+    assert row.verdict is verdict, row.observed
+
+
 @pytest.mark.parametrize(("opened", "verdict"), [(0.05, Verdict.FAIL), (0.2, Verdict.PASS)])
 def test_the_connection_that_was_cut_is_no_retry_however_new_it_was(opened: float, verdict: Verdict) -> None:
     """The link goes down at 0.1 s, and at 0.5 s the log claims one retry."""

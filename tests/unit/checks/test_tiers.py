@@ -211,3 +211,11 @@ def test_a_run_without_services_reads_as_ever() -> None:
     story = Story(expect={"retries": (1, 3)})
     row = next(row for row in judge.evaluate(story.case()) if row.id == "retries")
     assert row.observed == "1 (1 by log, 1 by link)"
+
+
+def test_retries_at_a_file_excuse_none_that_names_its_link() -> None:
+    run = both(("catalog", 0.3), ("catalog", 0.5), ("catalog", 0.9))
+    run.tries += [("syscall", "", 0.4), ("syscall", "", 0.6), ("syscall", "", 1.0)]
+    run.knocks = [("catalog", 0.3)]
+    found = [row for row in judge.evaluate(run.case()) if row.id == "retries_real"]
+    assert [row.verdict for row in found] == [Verdict.FAIL]
