@@ -94,10 +94,10 @@ NEEDS_ROOT = {"power.cut", "power.lying_disk"}
 """Kinds that an ordinary user does not get on this kernel: each says which right is missing."""
 NOT_PLAIN = {
     *("disk.full", "disk.inodes", "disk.nearly_full", "disk.readonly", "disk.vanishes"),
-    *("power.cut", "power.lying_disk", "dns.failure", "dns.slow"),
+    *("power.cut", "power.lying_disk", "dns.failure", "dns.slow", "network.down"),
 }
 """Kinds that nobody gets without namespaces: there are no volumes, and no network of one's own."""
 KERNEL_WILLING = {"network.loss", "network.half_open"}
 """Kinds that an ordinary user may get there or not: newer kernels refuse them the filter."""
-UNSEEN_PLAIN = {"network.down", "network.flap"}
-"""Refusals, which on a network that is shared with strangers prove nothing; only live connections would."""
+UNSEEN_PLAIN = {"network.flap"}
+"""Kinds that one has there only if a live connection was cut: refusals on a network that is shared prove nothing."""

@@ -458,3 +458,32 @@ def test_the_taps_own_faults_need_no_rights(tmp_path: Path, mechanism: str) -> N
     result = probed(tmp_path, fault, code, environment=environment)
     assert result.lines == ["True"]
     assert result.proof
+
+
+PLAIN = LocalEnvironment("plain")
+REFUSED = """
+for _ in range(5):
+    try: dial()
+    except OSError as error: say(errno.errorcode[error.errno])
+"""
+
+
+def test_refusals_on_a_shared_network_are_a_gap_and_no_invalid_run(tmp_path: Path) -> None:
+    """The kernel counts them for everybody; at the start there is no live connection that could be cut instead."""
+    with pytest.raises(MissingCapability, match="whose connections were refused") as caught:
+        probed(tmp_path / "down", {"network.down": "repository"}, "pass", environment=PLAIN)
+    assert caught.value.capability == "network"
+    assert "mode: reset" in caught.value.hint
+    flap = {"network.flap": "repository", "down": 30.0, "up": 30.0}
+    with pytest.raises(MissingCapability, match="whose connections were refused"):
+        probed(tmp_path / "flap", flap, REFUSED, environment=PLAIN)
+
+
+def test_a_live_connection_that_is_cut_is_proof_enough_on_a_shared_network(tmp_path: Path) -> None:
+    result = probed(
+        tmp_path / "cut", {"network.down": "repository", **READY, **ENOUGH}, AWAY, environment=PLAIN
+    )
+    assert "live connections cut" in result.proof[0]
+    fault = {"network.down": "repository", "mode": "reset", **READY, **ENOUGH}
+    code = AWAY.replace("try: dial()", "try: say(end(dial()))")
+    assert probed(tmp_path / "reset", fault, code, environment=PLAIN).proof

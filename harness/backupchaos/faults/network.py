@@ -29,6 +29,17 @@ class Down(LinkFault[NetworkDown]):
             return super().__new__(Unplugged)
         return super().__new__(cls)
 
+    way_out = "write 'mode: reset', which the link sees itself, or let it begin in the middle: 'when: {at: 50%}'"
+
+    def available(self) -> None:
+        """At the start there is no live connection: refusals are all there will be."""
+        if self.spec.mode == "refused" and self.spec.when.start:
+            self.need_a_count()
+
+    def after_job(self) -> None:
+        """What was refused must be known to be the job's."""
+        self.need_proof_of_refusals()
+
     def apply(self) -> str:
         """Take the link down."""
         self.link.down(self.spec.mode, cause=self.name)

@@ -92,6 +92,10 @@ class Flap(_Trouble[NetworkFlap]):
         self.bring(down=self.spec.down, up=self.spec.up)
         return f"by turns {format_duration(self.spec.down)} away and {format_duration(self.spec.up)} there"
 
+    def after_job(self) -> None:
+        """What was refused must be known to be the job's."""
+        self.need_proof_of_refusals()
+
     def verify(self) -> None:
         """The tap's timers run."""
         if not self.seen()["running"]:

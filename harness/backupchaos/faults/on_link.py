@@ -51,6 +51,20 @@ class LinkFault(Fault[Spec]):
             )
             raise MissingCapability("packet filters", reason, "see: backupchaos doctor")
 
+    def need_a_count(self) -> None:
+        """Raise ``MissingCapability`` where connects that are refused cannot be told from those of strangers.
+
+        The kernel counts them for the whole network. Only connections that are cut are sure to be the job's then.
+        """
+        if "network" not in self.ground.sandbox.capabilities:
+            reason = (
+                f"{self.spec.kind}: on a network that is shared with strangers nobody can tell whose connections "
+                "were refused, and no live one was there to be cut"
+            )
+            raise MissingCapability("network", reason, self.way_out)
+
+    way_out = "let it begin in the middle of the upload, such as 'when: {at: 50%}'"
+
     def mine(self, *names: str) -> list[Event]:
         """Link events of these kinds that this fault brought about."""
         return [
@@ -153,6 +167,11 @@ class LinkFault(Fault[Spec]):
         nor where another link of the run may be meant."""
         alone = "network" in self.ground.sandbox.capabilities
         return [e for e in self.met("refused") if e["exact"] or (alone and "shared" not in e.data)]
+
+    def need_proof_of_refusals(self) -> None:
+        """After the job: as ``need_a_count``, if all that the job can have met of it are such refusals."""
+        if self.met("refused") and not self.refusals() and not self.cut():
+            self.need_a_count()
 
     def cut(self) -> list[str]:
         """Connections that this fault ended, in words."""
