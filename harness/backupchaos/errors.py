@@ -2,6 +2,7 @@
 
     BackupChaosError
     ├── UsageProblem          the user's mistake: bad scenario, unknown target (exit 4)
+    │   └── Misplaced         a value of a scenario that this machine does not have
     ├── MissingCapability     the environment lacks something: skip, or fail where it is required
     └── HarnessBroken         our fault: the run is ``invalid`` and we apologise
         └── Unfit             the scenario's: it asks what this world cannot give, known only once it stands
@@ -18,6 +19,14 @@ class BackupChaosError(Exception):
 
 class UsageProblem(BackupChaosError):
     """A mistake in what the user wrote; the message is located and says what to do."""
+
+
+class Misplaced(UsageProblem):
+    """A value of a scenario that only this machine shows to be wrong; ``place`` leads to it, for a located message."""
+
+    def __init__(self, place: tuple[str, ...], message: str, hint: str = "") -> None:
+        super().__init__(f"{'.'.join(place)}: {message}" + (f". {hint}" if hint else ""))
+        self.place, self.message, self.hint = place, message, hint
 
 
 class MissingCapability(BackupChaosError):

@@ -21,7 +21,7 @@ from backupchaos.session.progress import defused
 from backupchaos.session.requirable import check_capabilities
 from backupchaos.session.runner import NotCovered, Order, Session
 from backupchaos.session.selection import Selected, select
-from backupchaos.session.settings import Settings
+from backupchaos.session.settings import Settings, check_report
 from backupchaos.targets.base import Target
 from backupchaos.targets.registry import resolve_target
 from backupchaos_cli.console import colour, columns, flush, mark, say
@@ -57,16 +57,21 @@ def main(options: argparse.Namespace) -> int:
     session = Session(settings)
     if options.dry_run:
         return _plan(session, orders)
+    report = options.report or options.results / "report.html"
+    check_report(report, "--report" if options.report else "the report")
     say(f"target {target.name}, {len(orders)} {'run' if len(orders) == 1 else 'runs'}, seed {seed}")
     flush()
-    required = False
+    required, begun = False, 0
     try:
         for order in orders:
+            begun += 1
             required |= _one(session, order, quiet=options.quiet)
     finally:
+        if begun < len(orders):
+            say(f"{len(orders) - begun} of {len(orders)} runs were never started")
         results = [load_result(path / "results.json") for path in session.directories]
         if results:
-            _finish(session, results, options.report or options.results / "report.html")
+            _finish(session, results, report)
     return 1 if required else exit_code(results)
 
 

@@ -14,7 +14,7 @@ from backupchaos.services.servers import DEFAULT, Servers, chosen
 from backupchaos.session.console import Console, style_for
 from backupchaos.session.runner import Session
 from backupchaos.session.selection import Selected, select
-from backupchaos.session.settings import EnvironmentName, KeepWord, LinkWord, PullWord, Settings
+from backupchaos.session.settings import EnvironmentName, KeepWord, LinkWord, PullWord, Settings, check_report
 from pytest_backupchaos.options import ALLOW, REPOSITORY, REQUIRE, SERVICE
 from pytest_backupchaos.plugin import OPTIONS, STATE, TERMINAL
 
@@ -81,6 +81,8 @@ class State:
             if selected or self.options.targets_given:
                 for name in self.options.targets:
                     check_repository(self.options.repository, self.target(name), REPOSITORY)
+            if selected:
+                check_report(self.options.report, "--backup-report")
             self._check_allowed(selected)
             self._check_required()
         except UsageProblem as problem:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,11 @@ def test_usage_mistakes_give_4(cli: Cli, words: tuple[str, ...]) -> None:
         ),
         (("run", "normal", "--service=minio"), "--service=minio would change nothing: it serves s3"),
         (("run", "normal", "--service=openssh", "--service=asyncssh"), "both serve sftp"),
+        (
+            ("run", "normal", "--report=/dev/null/x/report.html"),
+            "--report /dev/null/x/report.html: /dev/null is no",
+        ),
+        (("run", "normal", "--report=/proc"), "--report /proc: that is a folder"),
         (("list", "--service=x"), "there is no service 'x'"),
         (("show", "disk_ful"), "Did you mean 'disk_full'?"),
         (("list", "--tag=quik"), "Did you mean 'quick'?"),
@@ -339,3 +345,19 @@ def test_a_plan_knows_that_no_disk_image_can_be_mounted(cli: Cli, monkeypatch: p
     found = {one["name"]: one for one in json.loads(cli("list", "--json")[1])}
     assert "image" in found["power_cut"]["needs"]
     assert (found["power_cut"]["runnable"], found["normal"]["runnable"]) == (False, True)
+
+
+def test_an_interrupt_counts_the_runs_that_never_began(
+    cli: Cli, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backupchaos_cli import running
+
+    def one(session: object, order: Any, *, quiet: bool) -> bool:
+        if order.scenario.scenario == "disk_full":
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(running, "_one", one)
+    code, out, _ = cli("run", "normal", "disk_full", "disk_inodes", "disk_quota")
+    assert code == 130
+    assert "2 of 4 runs were never started" in out

@@ -79,9 +79,22 @@ def test_report_elsewhere(project: pytest.Pytester) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
-def test_a_report_that_cannot_be_written_fails_the_session(project: pytest.Pytester) -> None:
+def test_a_report_that_could_not_be_written_is_told_before_the_first_run(project: pytest.Pytester) -> None:
     (project.path / "file").write_text("")
     result = project.runpytest("--backup-scenario=normal", "--backup-report=file/report.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--backup-report */file/report.html: */file is no folder"])
+    assert not (project.path / ".backupchaos/runs").exists()
+
+
+def test_a_report_that_cannot_be_written_fails_the_session(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr("backupchaos_reports.html.write_report", full)
+    result = project.runpytest_inprocess("--backup-scenario=normal")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*the report could not be written*"])
 

@@ -25,7 +25,7 @@ from backupchaos.engine.room import check_room
 from backupchaos.engine.tiers import start_tiers
 from backupchaos.engine.world import World
 from backupchaos.environments.base import InContainers, Place, Unpluggable
-from backupchaos.errors import HarnessBroken, MissingCapability, UsageProblem
+from backupchaos.errors import HarnessBroken, Misplaced, MissingCapability
 from backupchaos.history import History
 from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.scenario import STDLIB, Scenario
@@ -47,7 +47,8 @@ def real_source(path: str) -> Path:
     """The directory behind ``source.path``; ``{stdlib}`` is the running Python's library."""
     place = Path(sysconfig.get_paths()["stdlib"] if path == STDLIB else path)
     if not place.is_dir():
-        raise UsageProblem(f"source.path: {str(place)!r} is not a directory on this machine")
+        hint = "Name one that is here, or leave 'path' out for a generated source."
+        raise Misplaced(("source", "path"), f"{str(place)!r} is not a directory on this machine", hint)
     return place.resolve()
 
 

@@ -29,7 +29,9 @@ class Down(LinkFault[NetworkDown]):
             return super().__new__(Unplugged)
         return super().__new__(cls)
 
-    way_out = "write 'mode: reset', which the link sees itself, or let it begin in the middle: 'when: {at: 50%}'"
+    way_out = (
+        "write 'mode: reset', which the link sees itself, or let it begin in the middle: 'when: {at: 50%}'"
+    )
 
     def available(self) -> None:
         """At the start there is no live connection: refusals are all there will be."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from backupchaos.errors import Misplaced, UsageProblem
 from backupchaos.model import messages, positions
 from backupchaos.model.messages import Draft
 from backupchaos.model.positions import Document
@@ -24,6 +25,16 @@ def load_scenario(path: Path) -> Scenario:
     """The scenario in a YAML file; raises ScenarioErrors with every problem of the file, located."""
     name = str(path)
     return load_scenario_text(read_text(Path(path), name), name)
+
+
+def located(mistake: Misplaced, path: Path) -> UsageProblem:
+    """The same, with the line of this file in which it stands; as it is if the file cannot be read any more."""
+    try:
+        text = checked(read_text(path, str(path)), str(path))
+    except ScenarioErrors:
+        return mistake
+    draft = Draft(mistake.place, "not-here", f"{mistake.place[-1]!r}: {mistake.message}", mistake.hint)
+    return ScenarioErrors(_located(positions.read_document(text), [draft], text, str(path)))
 
 
 def load_scenario_text(text: str, name: str) -> Scenario:

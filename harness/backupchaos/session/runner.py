@@ -7,14 +7,13 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backupchaos.errors import MissingCapability
+from backupchaos.errors import Misplaced, MissingCapability
 from backupchaos.session.settings import EVERYTHING, Settings, make_environment
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backupchaos.engine.run import Run
     from backupchaos.environments.base import Environment
     from backupchaos.history import Event
@@ -103,6 +102,12 @@ class Session:
         except MissingCapability as gap:
             required = self.settings.requires(gap.capability) or gap is self._unmet
             raise NotCovered(gap, self._store_gap(order, seed, gap), required=required) from None
+        except Misplaced as mistake:
+            if order.file is None:
+                raise
+            from backupchaos.model.loader import located
+
+            raise located(mistake, Path(order.file)) from None
         except KeyboardInterrupt:
             self._store_interrupt(order, seed)
             raise

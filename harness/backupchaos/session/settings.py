@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -49,6 +50,22 @@ class Settings:
     def requires(self, capability: str) -> bool:
         """The absence of this capability is a failure."""
         return EVERYTHING in self.require or capability in self.require
+
+
+def check_report(path: Path, option: str) -> None:
+    """Raise ``UsageProblem`` if no file can be written there, as far as can be told without writing it."""
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:  # those that are missing will be made
+        folder = folder.parent
+    reason = ""
+    if path.is_dir():
+        reason = "that is a folder; give the path of a file"
+    elif not folder.is_dir():
+        reason = f"{folder} is no folder"
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        reason = "it could not be written there"
+    if reason:
+        raise UsageProblem(f"{option} {path}: {reason}")
 
 
 def make_environment(name: str, *, pull: PullWord | None = None, remote_docker: bool = False) -> Environment:
