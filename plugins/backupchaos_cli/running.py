@@ -18,6 +18,7 @@ from backupchaos.session.capabilities import gap, look
 from backupchaos.session.console import Console, style_for
 from backupchaos.session.overrides import with_overrides
 from backupchaos.session.progress import defused
+from backupchaos.session.refined import misspelt
 from backupchaos.session.requirable import check_capabilities
 from backupchaos.session.runner import NotCovered, Order, Session
 from backupchaos.session.selection import Selected, select
@@ -59,6 +60,8 @@ def main(options: argparse.Namespace) -> int:
         return _plan(session, orders)
     report = options.report or options.results / "report.html"
     check_report(report, "--report" if options.report else "the report")
+    for line in misspelt([target], [*backupchaos_scenarios.names(), *(one.name for one in selected)]):
+        say(line)
     say(f"target {target.name}, {len(orders)} {'run' if len(orders) == 1 else 'runs'}, seed {seed}")
     flush()
     required, begun = False, 0

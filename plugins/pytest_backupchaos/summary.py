@@ -32,12 +32,20 @@ def header(config: pytest.Config) -> list[str]:
     except BackupChaosError as problem:
         place = f"no sandbox here ({problem})"
     lines = [f"backup: {shown}; target {', '.join(state.options.targets)}; {place}; seed {state.seed}"]
-    lines += [f"backup: {line}" for line in _idle_servers(state)]
+    lines += [f"backup: {line}" for line in (*_idle_servers(state), *_misspelt(state))]
     if state.options.selecting:
         lines.append(
             "backup: --backup-scenario is given, so only scenarios and tests that use testexecbackupjob run"
         )
     return lines
+
+
+def _misspelt(state: State) -> list[str]:
+    import backupchaos_scenarios
+    from backupchaos.session.refined import misspelt
+
+    known = [*backupchaos_scenarios.names(), *(one.name for one in state.selected)]
+    return misspelt([state.target(name) for name in state.options.targets], known)
 
 
 def _idle_servers(state: State) -> list[str]:
