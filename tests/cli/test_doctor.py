@@ -214,3 +214,17 @@ def test_a_second_mechanism_that_does_not_work_is_told_beside_the_first(
         (False, "tried, and failed: no rule can be had"),
     ]
     assert found.detail == "no group; tried, and failed: no rule can be had"
+
+
+@pytest.mark.needs("namespaces", "seccomp", "root")
+def test_where_the_scenario_says_which_way_each_is_tried(
+    only: dict[str, type[Fault[Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {"permission.denied": KINDS["permission.denied"]}
+    for module in ("backupchaos_cli.catalogue", "backupchaos_cli.faultworlds"):
+        monkeypatch.setattr(f"{module}.KINDS", kinds)
+    root, user = tried("root")["permission.denied"].ways
+    assert (root.name, root.usable) == ("root", True)
+    assert "CAP_DAC_OVERRIDE" in root.mechanism
+    assert (user.name, user.usable) == ("user", True)
+    assert "as the ordinary user" in user.mechanism

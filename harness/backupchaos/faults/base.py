@@ -195,6 +195,8 @@ class Fault(ABC, Generic[Spec]):
     ways: ClassVar[tuple[str, ...]] = ()
     """In which ways it can be done, the best first, if there is more than one: ``available`` takes the first that can be
     had here."""
+    way_key: ClassVar[str] = ""
+    """The scenario's key that names the way, where that is not left to ``available``: then ``ways`` are its values."""
     way: str | None = None
     """The only one of them that may be taken, if somebody wants to know about it."""
     stream: Stream | None = None

@@ -53,6 +53,8 @@ class Denied(OnFiles[PermissionDenied]):
     """
 
     mechanism = "chmod 000, CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH dropped"
+    ways = ("root", "user")
+    way_key = "by"
     cause = r"permission denied|\bEACCES\b|\bEPERM\b|not permitted|access denied|\bforbidden\b"
     drop_dac = True
 

@@ -44,7 +44,7 @@ def mechanisms() -> dict[str, type[Fault[Any]]]:
 def make_fault(name: str, spec: FaultSpec, ground: Ground, *, way: str | None = None) -> Fault[Any]:
     """The mechanism for a fault; raises ``MissingCapability`` if the sandbox or the target cannot have it.
 
-    ``way`` is the only one of its ``ways`` that may be taken; else it chooses.
+    ``way`` is the only one of its ``ways`` that may be taken, whatever the scenario says; else it chooses.
     """
     mechanism = mechanisms().get(spec.kind)
     if mechanism is None:
@@ -56,6 +56,8 @@ def make_fault(name: str, spec: FaultSpec, ground: Ground, *, way: str | None = 
             f"fault {spec.kind} needs it, and the {ground.sandbox.mechanism} sandbox has it not",
             "see: backupchaos doctor",
         )
+    if way is not None and mechanism.way_key:
+        spec = spec.model_copy(update={mechanism.way_key: way})
     fault = mechanism(name, spec, ground)
     fault.way = way
     fault.available()
