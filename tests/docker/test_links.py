@@ -125,16 +125,21 @@ def test_an_image_whose_program_does_not_answer(
 
 DIES = """
 import os, signal
+from tests.docker.daemon import Daemon
 from tests.links.hostbox import HostBox, links_on
 links_on(HostBox(), server="container")
+print(len(Daemon().left()), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 def test_who_dies_leaves_it_to_the_next_one(daemon: Daemon, box: HostBox) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", DIES], cwd=Path(__file__).parents[2])
-    dead.wait(60)
-    assert len(daemon.left(dead.pid)) == 1
+    dead = subprocess.Popen(
+        [sys.executable, "-c", DIES], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
+    )
+    assert dead.communicate(timeout=60)[0] == "1\n", (
+        "it left something, which may be gone: tests go side by side"
+    )
     links_on(box, server="container").close()
     assert daemon.left(dead.pid) == []
 

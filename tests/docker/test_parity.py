@@ -87,7 +87,10 @@ def test_what_differs_is_seen_and_explained(places: Any) -> None:
 
 
 class Said:
-    """A place whose runs come to what is given, one after the other; the last again and again."""
+    """A place whose runs come to what is given, one after the other; the last again and again.
+
+    ``broken`` is a run in which the harness itself broke.
+    """
 
     def __init__(self, *verdicts: str) -> None:
         self.verdicts = list(verdicts)
@@ -95,7 +98,8 @@ class Said:
 
     def run(self, *_: object) -> Any:
         self.runs += 1
-        return parity.Seen(self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0])
+        word = self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0]
+        return parity.Seen("invalid", unmet=(parity.HARNESS,)) if word == "broken" else parity.Seen(word)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,8 @@ class Said:
         (["pass"], ["fail", "pass"], "wavering", 2),
         (["pass"], ["fail", "fail", "pass"], "wavering", 3),
         (["pass", "fail"], ["fail", "pass"], "wavering", 2),
+        (["pass", "broken"], ["broken"], "unexplained", parity.TRIES),
+        (["broken"], ["broken"], "unexplained", parity.TRIES),
     ],
 )
 def test_a_place_is_accused_only_of_what_the_other_never_does(
