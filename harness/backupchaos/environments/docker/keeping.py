@@ -15,6 +15,7 @@ from backupchaos.environments.local import kernel
 from backupchaos.environments.local.answers import Refused
 from backupchaos.environments.local.channel import Channel, Message
 from backupchaos.environments.local.isolation import BASE
+from backupchaos.environments.local.launch import CannotRun, find_program
 from backupchaos.environments.local.supervised import SupervisedServer
 
 GROUPS = "/sys/fs/cgroup"
@@ -60,6 +61,16 @@ class ContainerServer(SupervisedServer):
             "hits": group.hits(),
             "used": _used(folder, version, controller),
         }
+
+    def do_which(self, message: Message, fds: list[int]) -> str:
+        """Where a program is: at its very path, else by its name on the image's PATH; empty if nowhere.
+
+        Without a process of its own, for which a job's limit may leave no room.
+        """
+        for name in (message["program"], os.path.basename(message["program"])):
+            with suppress(CannotRun):
+                return find_program(name, message["path"], "/")
+        return ""
 
     def do_image(self, message: Message, fds: list[int]) -> None:
         """Refused."""

@@ -101,7 +101,7 @@ class Member(LocalSandbox):
         path = search_path(image.attrs.get("Config") or {} if image else {})
         super().__init__(process, connection, "container", plan.paths, path)
         self.plan = plan
-        self.search_path = path.split(":")
+        self._search_path = path
 
     @property
     def address(self) -> str:
@@ -113,6 +113,10 @@ class Member(LocalSandbox):
     def group(self, controller: str) -> dict[str, Any]:
         """What the kernel says inside of a controller of this container."""
         return dict(self._ask("group", controller=controller))
+
+    def which(self, program: str) -> str:
+        """Where the image has a program: at its very path, else by its name on the PATH; empty if nowhere."""
+        return str(self._ask("which", program=program, path=self._search_path))
 
     def close(self) -> None:
         """End the agent, and remove the container."""

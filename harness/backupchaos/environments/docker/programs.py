@@ -27,13 +27,8 @@ class Programs:
         """
         key = member.plan.image, program
         if key not in self._found:
-            self._found[key] = self.find(wanted, member) or wanted.rpartition("/")[2]
+            self._found[key] = member.which(wanted) or wanted.rpartition("/")[2]
         return self._found[key]
-
-    @staticmethod
-    def find(program: str, member: Member) -> str:
-        """Where an image has a program: at its very path, else by its name on the PATH; empty if nowhere."""
-        return str(member.call("which", program=program, folders=member.search_path))
 
     def known(self, word: str, member: Member) -> str:
         """The same for a later word of a command line, which may be what a shell is told to start; empty for others."""

@@ -130,7 +130,7 @@ class DockerSandbox(ContainerMounts):
 
     def finds(self, role: Role, program: str) -> str:
         """See ``InContainers``."""
-        return self._programs.find(self._made.translated(program), self.member(_MEMBER_OF[role]))
+        return self.member(_MEMBER_OF[role]).which(self._made.translated(program))
 
     def holders(self, place: Place) -> list[Member]:
         """The containers that have a volume, the keeper first."""

@@ -21,7 +21,7 @@ _MODULES = {
     "archives": "export_tar",
     "network": "network_stats free_port unanswered",
     "naming": "use_own_names look_up ask_name",
-    "probing": "probe_files probe_attributes probe_network probe_syscalls which",
+    "probing": "probe_files probe_attributes probe_network probe_syscalls",
     "moving": "set_aside alter put_back prefix_digest",
     "specials": "plant_specials uproot",
     "access": "deny_tree allow_tree held_open lock_state",

@@ -23,7 +23,6 @@ LOOKS: Mapping[str, frozenset[str]] = {
     "scan_tree": frozenset({"root"}),
     "copy_tree": frozenset({"source"}),
     "export_tar": frozenset({"path"}),
-    "which": frozenset({"program", "folders"}),
 }
 """Operation -> its parameters that name what is only read."""
 _PATHS = frozenset({"path", "root", "source", "destination", "other", "out", "target"})

@@ -75,15 +75,3 @@ def probe_syscalls() -> dict[str, str]:
     from backupchaos.syscalls.probe import try_all
 
     return try_all()
-
-
-def which(program: str, folders: list[str]) -> str:
-    """Where a program is: at its very path, else by its name in one of the folders; empty if nowhere."""
-    from backupchaos.environments.local.launch import CannotRun, find_program
-
-    for name in (program, os.path.basename(program)):
-        try:
-            return find_program(name, ":".join(folders), "/")
-        except CannotRun:
-            continue
-    return ""
