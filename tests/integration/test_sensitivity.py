@@ -113,6 +113,33 @@ def test_a_planted_misbehaviour_is_reported(name: str, run_here: Callable[..., R
     assert rows <= failing(run), explain(run)
 
 
+CUT = {
+    "network.cut_after": {"size": 300_000},
+    "network.flap": {"down": 30.0, "up": 0.5, "when": worlds.HALF},
+    "network.reset": {"when": worlds.HALF},
+    "service.kill": {"when": worlds.HALF},
+    "service.restart": {"when": worlds.HALF},
+}
+"""Other ways to lose a connection, after which a retry is a new one."""
+
+
+@pytest.mark.parametrize("kind", sorted(CUT))
+def test_retries_that_are_only_claimed_are_found_however_the_link_broke(
+    kind: str, run_here: Callable[..., Run]
+) -> None:
+    world = worlds.scenario(
+        "cut_otherwise",
+        repository="sftp",
+        envelope="must_fail_loudly",
+        faults={"fault": {kind: "repository", **CUT[kind]}},
+        expect={"outcome": "failure", "retries": (1, 9)},
+        deadline=25.0,
+    )
+    liar = ReferenceTarget(misbehave=("claims_retry_without_trying",), extra_env=worlds.FAST)
+    run = run_here(world, liar)
+    assert "retries_real" in failing(run), explain(run)
+
+
 @pytest.mark.parametrize("world", [_in(world, world) for world in sorted(worlds.WORLDS)])
 def test_the_honest_job_is_not_accused(world: str, run_here: Callable[..., Run]) -> None:
     honest = ReferenceTarget(extra_env=worlds.FAST)

@@ -19,7 +19,14 @@ from backupchaos.units import format_duration, format_range
 LAW = "as_declared"
 ONE_QUESTION = 0.1
 """Seconds: a resolver asks for addresses of both sorts at once, and repeats itself."""
-CUTS = ("network.down", "network.reset", "service.kill")
+CUTS = (
+    "network.down",
+    "network.flap",
+    "network.reset",
+    "network.cut_after",
+    "service.kill",
+    "service.restart",
+)
 """Faults after which a retry is a new connection."""
 LEVELS = {"info": 0, "warning": 1, "error": 2}
 
