@@ -20,12 +20,18 @@ from backupchaos.model.words import Mistake, shown
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 _DURATION_PART = re.compile(rf"({_NUMBER})(ms|us|s|m|h)")
 _DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|us|s|m|h) ?){{1,5}}(?<! )")
+_LONG = re.compile(r"[0-9]{16,}(?:\.[0-9]+)?(?:ms|us|s|m|h)")
+"""A duration but for its digits."""
 _DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(rf"({_NUMBER}) ?(B|KiB|MiB|GiB|kB|MB|GB)")
 _SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _HUGE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([TPE]i?B|B|[KMG]iB|[kMG]B)")
 """What is well written, in units or with digits that nothing here needs."""
 _PERCENT = re.compile(rf"({_NUMBER}) ?%")
+LONGEST = 366 * 24 * 3600.0
+"""Seconds: nobody waits for more than a year, and kernels and servers count in ways that overflow some day."""
+LARGEST = 2**48
+"""Bytes, or bytes per second: more than any disk has, and few enough to be written in digits."""
 _RANGE = re.compile(r"([0-9]{1,9})(?:\.\.([0-9]{0,9}))?")
 _LOOSE = re.compile(rf"({_NUMBER}) ?([A-Za-z%]*)(/s)?")
 # What people write instead, lower case; only where there is no doubt.
@@ -49,6 +55,28 @@ def _refused(what: str, code: str, value: object, guess: str = "") -> Mistake:
     return Mistake(f"expected {what}, not {shown(value)}", code=code, hint=hint)
 
 
+def _bounded(value: Any, most: float, words: str, hint: str, written: object) -> Any:
+    """The value itself; raises ``Mistake`` if it is beyond all sense, or no finite number."""
+    if value <= most:
+        return value
+    raise Mistake(f"expected {words}, not {shown(written)}", code="too-large", hint=hint)
+
+
+def _no_longer(seconds: float, written: object) -> float:
+    words = f"a duration of at most {format_duration(LONGEST)} (a year)"
+    return float(_bounded(seconds, LONGEST, words, "Write a shorter one, such as 10m.", written))
+
+
+def _no_larger(size: int, written: object) -> int:
+    words = f"a size of at most {format_size(LARGEST)}"
+    return int(_bounded(size, LARGEST, words, "It is too large for any disk.", written))
+
+
+def _no_faster(rate: int, written: object) -> int:
+    words = f"a rate of at most {format_size(LARGEST)}/s"
+    return int(_bounded(rate, LARGEST, words, "Nothing here is as fast.", written))
+
+
 def _loose(value: object) -> tuple[str, str, str] | None:
     """Number, unit in lower case and '/s' of a value that is nearly right."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -60,7 +88,10 @@ def _loose(value: object) -> tuple[str, str, str] | None:
 def parse_duration(text: object) -> float:
     """Seconds in ``"1m30s"``, ``"250ms"``; raises ValueError naming the accepted form."""
     if isinstance(text, str) and _DURATION.fullmatch(text):
-        return sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+        parts = _DURATION_PART.findall(text)
+        return _no_longer(sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts), text)
+    if isinstance(text, str) and _LONG.fullmatch(text):
+        return _no_longer(math.inf, text)
     loose = _loose(text)
     unit = _MEANT_DURATION.get(loose[1]) if loose and not loose[2] else None
     guess = f"{loose[0]}{unit}" if loose and unit else ""
@@ -74,11 +105,10 @@ def _no_unit_here(text: object, end: str = "") -> None:
         hint = f"Units: {', '.join(_SIZE_UNITS)}."
         raise Mistake(f"'{match[2]}' is no unit here", code="bad-size", hint=hint)
     if match:
-        large = len(match[1].partition(".")[0]) > 15
-        much = "expected a size of" if large else "expected a size with"
-        digits = "at most 15 digits" if large else "at most 9 digits after the point"
-        hint = "It is too large for any disk." if large else "Write it in a smaller unit."
-        raise Mistake(f"{much} {digits}, not {shown(text)}", code="bad-size", hint=hint)
+        if len(match[1].partition(".")[0]) > 15:
+            (_no_faster if end else _no_larger)(LARGEST + 1, text)
+        words = f"expected a size with at most 9 digits after the point, not {shown(text)}"
+        raise Mistake(words, code="bad-size", hint="Write it in a smaller unit.")
 
 
 def _near_size(value: object) -> str:
@@ -91,7 +121,7 @@ def parse_size(text: object) -> int:
     """Bytes in ``"16MiB"``, ``"512 B"``; raises ValueError naming the accepted form."""
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
     if match:
-        return int(Decimal(match[1]) * _SIZE_UNITS[match[2]])
+        return _no_larger(int(Decimal(match[1]) * _SIZE_UNITS[match[2]]), text)
     _no_unit_here(text)
     loose = _loose(text)
     guess = _near_size(text) if loose and not loose[2] else ""
@@ -106,7 +136,7 @@ def parse_rate(text: object) -> int:
     """Bytes per second in ``"512KiB/s"``."""
     match = _SIZE.fullmatch(text[:-2]) if isinstance(text, str) and text.endswith("/s") else None
     if match:
-        return int(Decimal(match[1]) * _SIZE_UNITS[match[2]])
+        return _no_faster(int(Decimal(match[1]) * _SIZE_UNITS[match[2]]), text)
     if isinstance(text, str) and text.endswith("/s"):
         _no_unit_here(text, "/s")
     near = _near_size(text)
@@ -169,13 +199,13 @@ def format_range(limits: tuple[int, int | None]) -> str:
     return str(low) if low == high else f"{low}..{'' if high is None else high}"
 
 
-def _unless(kind: type | tuple[type, ...], parse: Any) -> Any:
-    """Let Python code pass the internal value directly; YAML only ever has strings here."""
+def _unless(kind: type | tuple[type, ...], parse: Any, bounded: Any = None) -> Any:
+    """Let Python code pass the internal value directly, within bounds; YAML only ever has strings here."""
 
     def convert(value: object, info: Any) -> object:
         from_file = bool(info.context and info.context.get("from_file"))
         if not from_file and isinstance(value, kind) and not isinstance(value, bool):
-            return value
+            return bounded(value, value) if bounded else value
         return parse(value)
 
     return BeforeValidator(convert)
@@ -192,7 +222,10 @@ def _exactly(show: Callable[[Any], str], parse: Callable[[object], Any], plain: 
 
     def serialize(value: Any) -> str:
         short = show(value)
-        back = parse(short)
+        try:
+            back = parse(short)
+        except Mistake:  # an exponent, which nobody writes: 1m1e-05s
+            return plain(value)
         # A float may differ in its last digit after the way through text; a whole number may not.
         same = back == value or (isinstance(value, float) and math.isclose(back, value, rel_tol=1e-12))
         return short if same else plain(value)
@@ -211,19 +244,19 @@ _SCHEMA_DURATION = rf"^{_SCHEMA_NUMBER}(ms|us|s|m|h)( ?{_SCHEMA_NUMBER}(ms|us|s|
 
 Duration = Annotated[
     float,
-    _unless((int, float), parse_duration),
+    _unless((int, float), parse_duration, _no_longer),
     _exactly(format_duration, parse_duration, lambda seconds: f"{_digits(seconds)}s"),
     _text(_SCHEMA_DURATION, "A duration with a unit", "5s", "250ms", "1m30s"),
 ]
 Size = Annotated[
     int,
-    _unless(int, parse_size),
+    _unless(int, parse_size, _no_larger),
     _exactly(format_size, parse_size, lambda size: f"{size}B"),
     _text(rf"{_SCHEMA_SIZE}$", "A size with a unit", "16MiB", "512KiB"),
 ]
 Rate = Annotated[
     int,
-    _unless(int, parse_rate),
+    _unless(int, parse_rate, _no_faster),
     _exactly(lambda rate: f"{format_size(rate)}/s", parse_rate, lambda rate: f"{rate}B/s"),
     _text(rf"{_SCHEMA_SIZE}/s$", "A rate in bytes per second", "512KiB/s"),
 ]

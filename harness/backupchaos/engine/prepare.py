@@ -28,7 +28,7 @@ from backupchaos.environments.base import InContainers, Place, Unpluggable
 from backupchaos.errors import HarnessBroken, Misplaced, MissingCapability
 from backupchaos.history import History
 from backupchaos.model.faults.base import REPOSITORY
-from backupchaos.model.scenario import STDLIB, Scenario
+from backupchaos.model.scenario import OTHER_SOURCE, STDLIB, Scenario, no_tree
 from backupchaos.services.base import Imaged, Service
 from backupchaos.services.health import serves
 from backupchaos.targets.base import Location, Target, Workspace
@@ -49,7 +49,10 @@ def real_source(path: str) -> Path:
     if not place.is_dir():
         hint = "Name one that is here, or leave 'path' out for a generated source."
         raise Misplaced(("source", "path"), f"{str(place)!r} is not a directory on this machine", hint)
-    return place.resolve()
+    found = place.resolve()
+    if reason := no_tree(str(found)):  # a link may lead there
+        raise Misplaced(("source", "path"), f"{str(place)!r} {reason}", OTHER_SOURCE)
+    return found
 
 
 def excluded(path: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
@@ -11,7 +12,7 @@ from backupchaos.model.base import Model
 from backupchaos.model.expectations import Expectations, Law
 from backupchaos.model.faults import AnyFault
 from backupchaos.model.faults.base import REPOSITORY
-from backupchaos.model.words import Mistake, shown
+from backupchaos.model.words import Mistake, nearest, shown
 from backupchaos.units import Duration, Percent, Size
 
 Envelope = Literal["must_survive", "must_fail_loudly", "either"]
@@ -24,11 +25,34 @@ STDLIB = "{stdlib}"
 """As ``source.path``: the standard library of the Python that runs the harness."""
 
 
+KERNELS = ("/proc", "/sys", "/dev")
+"""What the kernel makes up when it is read; whole copies of it cannot be made, and would mean nothing."""
+
+
+def no_tree(path: str) -> str:
+    """Why an absolute path cannot be a source, or nothing; ``..`` and doubled slashes hide no place."""
+    plain = "/" + posixpath.normpath(path).lstrip("/")
+    if plain == "/":
+        return "would copy the whole machine"
+    if any(plain == one or plain.startswith(f"{one}/") for one in KERNELS):
+        return "holds what the kernel and its devices show, not files"
+    return ""
+
+
+OTHER_SOURCE = "Name a folder with files, such as /usr/share/doc, or leave 'path' out for a generated source."
+
+
 def _real_path(path: str) -> str:
     """Only what means the same from every working directory, and nothing that expands by itself."""
-    if path == STDLIB or (path.startswith("/") and path.isprintable()):
+    if path == STDLIB:
+        return path
+    if path.startswith("/") and path.isprintable():
+        if reason := no_tree(path):
+            raise Mistake(f"{shown(path)} {reason}", code="bad-path", hint=OTHER_SOURCE)
         return path
     hint = f"Write it from the root, such as /usr/share/doc, or {STDLIB}."
+    if path.startswith("{") and nearest(path, [STDLIB]):
+        hint = f"Did you mean '{STDLIB}'?"
     raise Mistake(f"expected an absolute path, not {shown(path)}", code="bad-path", hint=hint)
 
 

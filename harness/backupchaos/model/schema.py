@@ -22,9 +22,10 @@ FILE = "scenario.schema.json"
 ONLY_THE_MODEL_CAN_REFUSE = (
     "regular expressions that do not compile, can take forever, or hold an unknown placeholder",
     "ranges whose end lies before their beginning (10..1), and whole numbers written with a point (3.0)",
-    "amounts that are too small to be felt, and an 'every' that is not longer than 'for'",
+    "amounts that are too small to be felt or larger than anything, and an 'every' that is not longer than 'for'",
     "contradictions between keys: two faults alike, 'within' after the deadline, states that cannot follow "
     "one another, an envelope that the outcome contradicts, and so on (backupchaos.model.sense)",
+    "a 'source: path' that is no tree of files (/proc), or the whole machine",
     "names of services that mean something else already, and places of faults that no service of the file has",
     "anchors, aliases, merge keys, tags, duplicate keys and numbers with leading zeros: they are gone, or mean "
     "something else, before a schema sees the values",

@@ -129,3 +129,18 @@ def test_what_is_written_reads_back_the_same(kind: Any, numbers: st.SearchStrate
             assert again == value
 
     check()
+
+
+@pytest.mark.parametrize("text", ["1m0.00001s", "0.0000005ms", "8784h"])
+def test_no_written_duration_breaks_what_stores_it(text: str) -> None:
+    adapter: TypeAdapter[float] = TypeAdapter(units.Duration)
+    seconds = adapter.validate_python(text, context={"from_file": True})
+    stored = adapter.dump_python(seconds, mode="json")
+    again = adapter.validate_python(stored, context={"from_file": True})
+    assert again == pytest.approx(seconds, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", [units.Duration, units.Size, units.Rate])
+def test_python_code_is_held_to_the_same_bounds(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected a .* of at most"):
+        TypeAdapter(kind).validate_python(10**18)

@@ -40,3 +40,10 @@ def test_a_file_that_is_gone_by_then_has_no_lines(tmp_path: Path) -> None:
     mistake = Misplaced(("source", "path"), "it is not here")
     assert located(mistake, tmp_path / "gone.chaos.yaml") is mistake
     assert isinstance(mistake, UsageProblem)
+
+
+def test_a_link_to_what_the_kernel_shows_is_no_source(tmp_path: Path) -> None:
+    link = tmp_path / "files"
+    link.symlink_to("/proc/self")
+    with pytest.raises(Misplaced, match=r"^source\.path: '.*/files' holds what the kernel .* not files"):
+        real_source(str(link))
