@@ -10,6 +10,18 @@ from typing import Any
 Commands = Any
 WHAT = "a built-in name, the path of a *.chaos.yaml file or of a folder with some, tag:TAG, or all"
 
+CODES = {
+    "list": "0 done",
+    "show": "0 done",
+    "lint": "0 no problem, 1 a file has one, is missing or cannot be read",
+    "run": "0 pass, 1 fail or a required capability is missing, 2 unverified or invalid or nothing could be run, "
+    "3 internal error",
+    "report": "those of the stored runs: 0 pass, 1 fail, 2 unverified or invalid",
+    "doctor": "0 built-in scenarios can run here, 2 none can",
+    "cleanup": "0 done",
+}
+"""What each command says by its exit code, besides usage."""
+
 
 def add_all(commands: Commands, common: argparse.ArgumentParser) -> None:
     """Every command, in the order in which people meet them."""
@@ -19,7 +31,8 @@ def add_all(commands: Commands, common: argparse.ArgumentParser) -> None:
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
-            epilog="examples:\n" + "\n".join(f"  backupchaos {line}" for line in examples.split("\n")),
+            epilog=f"exit codes: {CODES[name]}, 4 usage\n\nexamples:\n"
+            + "\n".join(f"  backupchaos {line}" for line in examples.split("\n")),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=[common],
         )

@@ -1,6 +1,7 @@
 """The command line's entry: arguments, dispatch, exit codes.
 
-Exit codes: 0 pass, 1 fail, 2 unverified or invalid (or nothing could be run), 3 internal error, 4 usage.
+Exit codes: 0 pass, 1 fail (of lint: a file with a problem), 2 unverified or invalid (or nothing could be run),
+3 internal error, 4 usage.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import NoReturn
 
 PASS, FAIL, UNSURE, INTERNAL, USAGE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _CODES = (
-    "exit codes: 0 pass, 1 fail, 2 unverified or invalid or nothing could be run, 3 internal error, 4 usage"
+    "exit codes: 0 pass, 1 fail, 2 unverified or invalid or nothing could be run, 3 internal error, 4 usage;\n"
+    "'lint' ends with 1 for a file that has a problem, is missing or cannot be read; COMMAND --help tells its own"
 )
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from backupchaos.errors import UsageProblem
+from backupchaos.session.settings import check_report
 from backupchaos_cli.console import colour, say
 from backupchaos_cli.running import exit_code
 
@@ -16,6 +17,9 @@ def main(options: argparse.Namespace) -> int:
     from backupchaos_reports.html import load_runs, write_report
     from backupchaos_reports.markdown import step_summary
 
+    for path, option in ((options.html, "--html"), (options.markdown, "--markdown")):
+        if path:
+            check_report(path, option)
     runs = load_runs(options.runs)
     results = [run.result for run in runs]
     if options.html:

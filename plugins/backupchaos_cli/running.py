@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _plan(session, orders)
     report = options.report or options.results / "report.html"
-    check_report(report, "--report" if options.report else "the report")
+    check_report(report, "--report" if options.report else "the report", anywhere=not options.report)
     for line in misspelt([target], [*backupchaos_scenarios.names(), *(one.name for one in selected)]):
         say(line)
     say(f"target {target.name}, {len(orders)} {'run' if len(orders) == 1 else 'runs'}, seed {seed}")

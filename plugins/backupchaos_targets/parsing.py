@@ -7,7 +7,7 @@ import json
 import os
 from typing import Any
 
-from backupchaos.targets.base import LogRecord
+from backupchaos.targets.base import WARNS, LogRecord
 
 LEVELS = {
     "trace": "info",
@@ -76,8 +76,10 @@ WORDS_OF_ERRORS = frozenset(
 
 
 def plain_record(line: str) -> LogRecord:
-    """A line without structure, its level guessed from common words."""
+    """A line without structure: its own first word says that it warns, or its level is guessed from common words."""
     lower = line.lower()
+    if WARNS.match(line):
+        return LogRecord("warning", line)
     if any(word in lower for word in WORDS_OF_ERRORS):
         return LogRecord("error", line)
     return LogRecord("warning" if "warn" in lower else "info", line)

@@ -361,3 +361,22 @@ def test_an_interrupt_counts_the_runs_that_never_began(
     code, out, _ = cli("run", "normal", "disk_full", "disk_inodes", "disk_quota")
     assert code == 130
     assert "2 of 4 runs were never started" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "option"), [(("run", "normal", "--report"), "--report"), (("report", ".", "--html"), "--html")]
+)
+def test_no_chain_of_folders_is_made_for_a_report(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...], option: str
+) -> None:
+    code, _, err = cli(*words, "a/b/x.html")
+    assert (code, err) == (4, f"backupchaos: {option} a/b/x.html: there is no folder a; make it first\n")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_tells_its_exit_codes(cli: Cli, command: str) -> None:
+    out = cli(command, "--help")[1]
+    assert "exit codes: " in out
+    assert "4 usage" in out
+    assert ("1 a file has one, is missing" in out) is (command == "lint")

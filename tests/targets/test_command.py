@@ -120,6 +120,7 @@ def test_log_grammar(tmp_path: Path) -> None:
     assert target.parse_log("stderr", "trying AGAIN in 3 s").retry
     assert target.parse_log("stderr", "be careful").level == "warning"
     assert target.parse_log("stdout", "Boom").level == "error"
+    assert target.parse_log("stderr", "warning: boom").level == "error"  # the file's own words know best
     record = target.parse_log("stderr", '{"lvl": "ERROR", "text": "no", "id": "7"}')
     assert (record.level, record.message, record.trace_id, record.structured) == ("error", "no", "7", True)
     assert target.profile.log_fields == ("trace_id",)
@@ -220,6 +221,12 @@ def test_a_table_gives_file_and_key(tmp_path: Path) -> None:
         ("cp: /source/a: Input/output error", "error"),
         ("ssh: connect to host nas port 22: Connection refused", "error"),
         ("warning: clock skew", "warning"),
+        ("warning: retry 1: Connection reset by peer", "warning"),
+        ("[WARN] cannot reach storage: fatal error, trying again", "warning"),
+        ("Warning: denied", "warning"),
+        ("cannot go on; warning: disk", "error"),
+        ("error: too many warnings", "error"),
+        ("warnings treated as errors: fatal", "error"),
         ("connecting to host nas port 22", "info"),
         ("freeing space on the link", "info"),
     ],
@@ -332,3 +339,11 @@ def test_the_example_in_the_documentation(tmp_path: Path) -> None:
     asked = target.recorded(served(), "catalog")
     assert asked is not None and "psql postgresql://ann:catalog-secret@127.0.0.1:5432/jobs" in asked.argv[2]
     assert target.profile.needs == {"catalog"}
+
+
+def test_a_target_in_python_has_warnings_by_their_own_word_too() -> None:
+    from backupchaos.targets.base import BaseTarget
+
+    parse = BaseTarget().parse_log
+    assert parse("stderr", "Warning: connection failed, trying again").level == "warning"
+    assert parse("stderr", "connection failed").level == "error"

@@ -16,6 +16,7 @@ from backupchaos.engine.refine import refined
 from backupchaos.engine.tiers import check_places
 from backupchaos.history import Event, History
 from backupchaos.model.scenario import Scenario
+from backupchaos.model.words import escape
 from backupchaos.results import CheckResult, RestoreResult, RunResult, Verdict
 from backupchaos.targets.base import Target
 
@@ -125,8 +126,13 @@ def _discard(directory: Path) -> None:
 
 
 def _write_log(path: Path, events: list[Event]) -> None:
-    """The job's own output, with times, as people want to read it."""
+    """The job's own output, with times, as people want to read it, who may well do so in a terminal."""
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for event in events:
             if event.kind == "log":
-                file.write(f"{event.t:10.3f} {event['job']:>8} {event['level']:<7} {event['text']}\n")
+                file.write(f"{event.t:10.3f} {event['job']:>8} {event['level']:<7} {_shown(event['text'])}\n")
+
+
+def _shown(line: str) -> str:
+    r"""Without what drives a terminal: controls other than the tab become ``\x1b``, ``\x07``."""
+    return "\t".join(map(escape, line.split("\t")))

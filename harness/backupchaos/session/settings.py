@@ -52,8 +52,11 @@ class Settings:
         return EVERYTHING in self.require or capability in self.require
 
 
-def check_report(path: Path, option: str) -> None:
-    """Raise ``UsageProblem`` if no file can be written there, as far as can be told without writing it."""
+def check_report(path: Path, option: str, *, anywhere: bool = False) -> None:
+    """Raise ``UsageProblem`` if no file can be written there, as far as can be told without writing it.
+
+    One missing folder will be made; more of them are a slip of the pen, unless ``anywhere`` says they are ours.
+    """
     folder = path.parent
     while not folder.exists() and folder != folder.parent:  # those that are missing will be made
         folder = folder.parent
@@ -62,6 +65,8 @@ def check_report(path: Path, option: str) -> None:
         reason = "that is a folder; give the path of a file"
     elif not folder.is_dir():
         reason = f"{folder} is no folder"
+    elif not anywhere and not path.parent.parent.exists():
+        reason = f"there is no folder {path.parent.parent}; make it first"
     elif not os.access(path if path.exists() else folder, os.W_OK):
         reason = "it could not be written there"
     if reason:

@@ -6,6 +6,7 @@ only what its tool promises (``Profile``), because the harness holds it to exact
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -13,6 +14,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from backupchaos.commands import Command, Completed
 
 RepositoryType = Literal["local", "sftp", "s3", "rest", "webdav"]
+WARNS = re.compile(r"[\s\[(<]*warn(?:ing)?\b", re.IGNORECASE)
+"""How a line begins that is a warning by its own word, whatever error it goes on to quote."""
 DatabaseKind = Literal["redis", "postgres", "mariadb"]
 SCHEMES: Mapping[DatabaseKind, str] = {"redis": "redis", "postgres": "postgresql", "mariadb": "mysql"}
 """What the URL of a service begins with, as its clients expect it."""
@@ -339,6 +342,8 @@ class BaseTarget:
     def parse_log(self, stream: str, line: str) -> LogRecord:
         """Level by common words; adapters know better."""
         lower = line.lower()
+        if WARNS.match(line):
+            return LogRecord("warning", line)
         if any(word in lower for word in ("error", "fatal", "fail", "cannot", "denied", "no space")):
             return LogRecord("error", line)
         return LogRecord("warning" if "warn" in lower or "retry" in lower else "info", line)

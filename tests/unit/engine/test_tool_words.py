@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from backupchaos.checks.laws import describe_restore
 from backupchaos.commands import Command, Completed
 from backupchaos.engine.output import LineSplitter
+from backupchaos.engine.run import _write_log
+from backupchaos.history import History
 from backupchaos.results import RestoreResult
 from backupchaos_reports.words import restore_words
 
@@ -30,3 +34,13 @@ def test_a_restore_that_fails_is_shown_with_what_the_tool_said() -> None:
     failed = RestoreResult("control", "s1", True, 1, expected=3, identical=3, words="read-only file system")
     assert "(restore exit 1: read-only file system)" in restore_words(failed)
     assert describe_restore(failed).startswith("restore exits 1")
+
+
+def test_the_stored_log_drives_no_terminal(tmp_path: Path) -> None:
+    history = History()
+    said = "a\tb\x1b]0;owned\x07 \x00 \r \x7f \x9b2J café"
+    history.append("log", job="job", level="info", text=said)
+    _write_log(tmp_path / "job.log", history.events)
+    written = (tmp_path / "job.log").read_bytes().decode("utf-8")
+    assert written.endswith("a\tb\\x1b]0;owned\\x07 \\x00 \\r \\x7f \\x9b2J café\n")
+    assert written.count("\n") == 1
