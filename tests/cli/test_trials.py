@@ -99,13 +99,6 @@ def test_the_official_image_is_tried_here_as_well(monkeypatch: pytest.MonkeyPatc
     assert "only wanted for --backup-link=container" in finding.hint
 
 
-@pytest.mark.needs("docker")
-@pytest.mark.slow
-def test_the_official_image_works_where_it_is() -> None:
-    (finding,) = [one for one in trials.links(LocalEnvironment()) if one.name == "official image"]
-    assert finding.good, finding
-
-
 def test_whether_the_network_can_be_taken_away() -> None:
     there: Any = Images()
     assert trials.outlet(there).detail == "somebody pulls the cable, tried with 192.0.2.2"

@@ -29,15 +29,16 @@ faults:
 """
 
 
-def start(top: Path) -> subprocess.Popen[bytes]:
+def start(top: Path, log: Path) -> subprocess.Popen[bytes]:
     (top / "doomed.chaos.yaml").write_text(SCENARIO, "utf-8")
-    return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--backup-env=docker", str(top)],
-        cwd=top,
-        env={**os.environ, "TMPDIR": str(top)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--backup-env=docker", str(top)],
+            cwd=top,
+            env={**os.environ, "TMPDIR": str(top)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def all_stopped(daemon: Daemon, pid: int) -> bool:
@@ -58,15 +59,17 @@ def test_nothing_is_left(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     chance = random.Random(turn)
-    doomed = [start(tmp_path) for _ in range(AT_ONCE)]
+    logs = [tmp_path / f"{number}.log" for number in range(AT_ONCE)]
+    doomed = [start(tmp_path, log) for log in logs]
     try:
         for one in doomed:
             assert wait_until(lambda one=one: daemon.containers(one.pid) or one.poll() is not None, 60)  # type: ignore[misc]
         before = 0.0
-        for one, instant in zip(doomed, sorted(chance.uniform(0, LONGEST) for _ in doomed), strict=True):
+        instants = sorted(chance.uniform(0, LONGEST) for _ in doomed)
+        for one, log, instant in zip(doomed, logs, instants, strict=True):
             time.sleep(instant - before)  # the instant itself, not a guess
             before = instant
-            assert daemon.left(one.pid), "nothing was up: the test kills thin air"
+            assert daemon.left(one.pid), f"nothing was up: the test kills thin air\n{log.read_text()[-3000:]}"
             one.kill()
     finally:
         for one in doomed:

@@ -138,7 +138,8 @@ def test_what_is_written_without_a_call_is_seen_by_the_growth(tmp_path: Path, st
         "while not input_seen(): time.sleep(0.01)\n"
     ).replace("while not input_seen(): time.sleep(0.01)", "time.sleep(1)")
     result = tried(tmp_path, {**HARMLESS, "when": {"bytes": 500_000}}, python(code))
-    assert stored["apply"] == [1 << 20]
+    (seen,) = stored["apply"]
+    assert 500_000 <= seen <= 1 << 20  # nobody stops the job meanwhile
     assert result.returncode == 0
 
 

@@ -3,6 +3,7 @@
 With several faults a record may name the cause of one that the job survived, and say nothing of the one that ended
 it. The failure must tell of the one that struck last (``order``), in a record from after its first blow; if it tells only
 of others, or not of one whose blows nobody could time, nobody knows whether it was loud, and the row is ``unverified``.
+What was said before any fault came, or is said by the control job as well, names no cause.
 A job that the fault killed by SIGKILL had no chance to log: its exit status must do, if nobody was told of success.
 """
 
@@ -35,7 +36,7 @@ def loud(case: Case) -> list[CheckResult]:
     records = [event for event in case.logs() if event["level"] in levels]
     wanted = case.causes()
     # The failure must be an error record; its cause may stand in a warning before it.
-    spoken = [event for event in case.logs() if records and event["level"] in {"error", "warning"}]
+    spoken = _of_the_faults(case, [e for e in case.logs() if records and e["level"] in {"error", "warning"}])
     named = _naming(spoken, [pattern for _, pattern in wanted])
     expected = f"exit code not 0, {' or '.join(sorted(levels))} record naming the cause"
     if job.returncode == 0:
@@ -53,6 +54,22 @@ def loud(case: Case) -> list[CheckResult]:
         observed = f"exit {job.returncode}; {_best(told or named)!r}"
     holds = None if silent else bool(named)
     return [row("loud", TITLE, expected, observed, holds, law="loud", evidence=evidence)]
+
+
+def _of_the_faults(case: Case, spoken: Sequence[Event]) -> list[Event]:
+    """Records that can be about a fault: from after the first of them came, and none that the control job wrote as well.
+
+    Who says at each start what a full disk would look like has told nothing when the disk is full.
+    """
+    wanted = {name for name, _ in case.causes()}
+    comes = [e.t for e in case.of("fault") if e["name"] in wanted and e["status"] == "applying"]
+    usual = {_shape(event) for event in case.logs("control")}
+    return [e for e in spoken if e.t >= min(comes, default=e.t) and _shape(e) not in usual]
+
+
+def _shape(event: Event) -> str:
+    """Its words, whatever the numbers of the day."""
+    return re.sub(r"\d+", "0", event["text"])
 
 
 def _of_the_last(case: Case, job: JobResult, spoken: Sequence[Event]) -> tuple[str, list[Event]]:

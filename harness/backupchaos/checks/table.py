@@ -19,6 +19,8 @@ from backupchaos.units import format_duration, format_range
 LAW = "as_declared"
 ONE_QUESTION = 0.1
 """Seconds: a resolver asks for addresses of both sorts at once, and repeats itself."""
+COUNTED = 0.1
+"""Seconds within which a refused connect is counted; the job may have ended meanwhile."""
 CUTS = (
     "network.down",
     "network.flap",
@@ -199,7 +201,11 @@ def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry
     # that is cut at once has made its very first connection just before it retries.
     ended = job.ended if job is not None else claimed[-1].t
     begun = max(claimed[0].t - 1.0, _first_blow(case, places))
-    during = [event for event in case.of("link") if begun <= event.t <= ended]
+    during = [
+        event
+        for event in case.of("link")
+        if begun <= event.t <= ended + (COUNTED if event["ev"] == "refused" else 0.0)
+    ]
     knocks = sum(
         int(event.get("count", 1))
         for event in during

@@ -149,6 +149,7 @@ class JobRun:
 
     def _ended(self, pid: int, timed_out: bool, hung: bool, started: float) -> JobResult:
         code, ended = self._world.exits[pid]
+        self._world.ask_links()
         self._observer.activity()
         outcome = self._world.profile.outcome(code)
         self._observer.state("SUCCESS" if outcome == "success" else "FAILED")

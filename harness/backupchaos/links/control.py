@@ -39,7 +39,7 @@ class Control:
             "name": self._name,
             "answer": self._answer,
             "note": self._note,
-            "stats": lambda order: self._totals(self._link(order)) | self._troubles(self._link(order)),
+            "stats": self._stats,
             "census": self._census,
             "ping": lambda order: {},
         }
@@ -146,6 +146,12 @@ class Control:
     def _note(self, order: dict[str, Any]) -> None:
         data = {str(key): value for key, value in dict(order.get("data", {})).items()}
         self._registry.log.emit(str(order["ev"]), str(order.get("link", "")), **data)
+
+    def _stats(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Whoever asks wants to know of all that has happened, not of the last tick's news."""
+        self._registry.count()
+        link = self._link(order)
+        return self._totals(link) | self._troubles(link)
 
     @staticmethod
     def _troubles(link: Tap) -> dict[str, Any]:

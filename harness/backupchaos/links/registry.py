@@ -56,10 +56,15 @@ class Registry:
             self._ticking = True
             self.loop.call_later(TICK, self._tick)
 
+    def count(self) -> bool:
+        """Tell of connects that met nobody since the last tick; True while that is looked for at all."""
+        looked = [self.refusals.poll(), self.attempts.poll(self.loop.time())]
+        return any(looked)
+
     def _tick(self) -> None:
         now = self.loop.time()
         needed = [link.tick(now) for link in list(self.links.values())]
-        needed += [self.refusals.poll(), self.attempts.poll(now)]
+        needed.append(self.count())
         self._ticking = any(needed)
         if self._ticking:
             self.loop.call_later(TICK, self._tick)

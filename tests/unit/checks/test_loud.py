@@ -81,3 +81,32 @@ def test_a_sync_that_was_answered_and_not_made_is_no_blow() -> None:
 def test_the_error_that_ended_it_is_quoted_and_no_retry_before() -> None:
     log = [("warning", "retry 1: busy"), ("error", "no space left at last"), ("warning", "busy cleaning up")]
     assert "'no space left at last'" in judged(log, *FIRST_LOCK).observed
+
+
+def told(*records: tuple[str, float, str], comes: float = 0.5) -> CheckResult:
+    """One fault that comes at a moment; records are (job, moment, text)."""
+    story = Story(faults={"full": {"disk.full": "repository"}}).fails()
+    case = story.case()
+    kept = [event for event in case.events if event.kind not in {"cause", "log", "fault"}]
+    kept.append(Event(800, comes, "fault", {"name": "full", "status": "applying"}))
+    kept.append(Event(801, 0.0, "cause", {"name": "full", "pattern": FULL[1]}))
+    for number, (job, t, text) in enumerate(records, 900):
+        kept.append(Event(number, t, "log", {"job": job, "level": "error", "text": text}))
+    (row,) = loud(replace(case, events=kept))
+    return row
+
+
+EARLY, LATE = ("fault", 0.4, "error: no space, 7 of 9"), ("fault", 0.6, "error: no space, 7 of 9")
+
+
+def test_what_is_said_before_the_fault_comes_names_no_cause() -> None:
+    row = told(EARLY, ("fault", 0.9, "error: gave up"))
+    assert row.verdict is Verdict.FAIL
+    assert "none names the cause" in row.observed
+    assert told(LATE).verdict is Verdict.PASS
+    assert told(EARLY, LATE).verdict is Verdict.PASS
+
+
+def test_what_the_control_job_says_as_well_names_no_cause() -> None:
+    assert told(("control", 0.1, "error: no space, 5 of 6"), LATE).verdict is Verdict.FAIL
+    assert told(("control", 0.1, "error: no room, 5 of 6"), LATE).verdict is Verdict.PASS
