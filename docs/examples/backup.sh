@@ -9,6 +9,6 @@ backup)
     trap 'rm -f "$3/$name.part"' EXIT
     tar -czf "$3/$name.part" -C "$2" . && mv "$3/$name.part" "$3/$name.tar.gz" ;;
 list) ls "$2" | sed -n 's/^\([0-9]*\)\.tar\.gz$/\1/p' ;;
-restore) tar -xzf "$2/$3.tar.gz" -C "$4" ;;
+restore) tar -xpzf "$2/$3.tar.gz" -C "$4" ;;
 check) for archive in "$2"/*.tar.gz; do gzip -t "$archive"; done ;;
 esac

@@ -124,22 +124,24 @@ class Oracle:
         also: Manifest | None = None,
         excused: Iterable[str] = (),
         moved: bool = False,
+        as_job: bool = False,
         timeout: float,
     ) -> RestoreResult:
         """Restore a snapshot into the emptied restore volume and compare it.
 
         With ``also`` each path may be in either manifest's version. ``excused`` paths are left out on
         both sides: the job said that it could not read them. With ``moved`` the paths that changed under the
-        job are judged as ``engine.moved`` says; then ``against`` must be M2.
+        job are judged as ``engine.moved`` says; then ``against`` must be M2. ``as_job`` gives it no more rights
+        than the jobs of the run have: otherwise root restores with all of root's, since tools count on them there
+        (GNU tar fills a directory of mode 0500 that way).
         """
         world = self._world
         world.sandbox.call("remove_tree", path=world.path(Place.RESTORE))
         # A disaster leaves neither the source nor a cache: what comes back must come from the repository.
         world.sandbox.conceal(ABSENT, True)
         try:
-            done = world.run(
-                self._target.restore(world.workspace, snapshot), what=f"restore {which}", timeout=timeout
-            )
+            command = self._target.restore(world.workspace, snapshot)
+            done = world.run(command, what=f"restore {which}", timeout=timeout, full_rights=not as_job)
         finally:
             world.sandbox.conceal(ABSENT, False)
         comparison = self._compare(which, against, also, tuple(excused), self._moved if moved else None)

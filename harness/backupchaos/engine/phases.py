@@ -79,7 +79,8 @@ class Phases:
             name: make_fault(name, spec, self.ground) for name, spec in self.scenario.faults.items()
         }
 
-        # All jobs of a run have the same privileges, or the control would prove nothing.
+        # All jobs of a run have the same privileges, or the control would prove nothing. Lists, restores and
+        # checks keep root's overrides, unless they are tried under the fault.
         users = [fault.user for fault in self.faults.values() if fault.user is not None]
         self.world.privileges = (
             any(fault.drop_dac for fault in self.faults.values()),
@@ -119,7 +120,7 @@ class Phases:
         command = self.target.check(self.world.workspace)
         if command is None:
             return
-        done = self.world.run(command, what="check of the control", timeout=TOOL_TIMEOUT)
+        done = self.world.run(command, what="check of the control", timeout=TOOL_TIMEOUT, full_rights=True)
         if not done.ok:
             raise ControlFailed(
                 f"the tool's own check fails on a sound repository (exit {done.returncode}): {done.last_words}"
@@ -312,7 +313,7 @@ class Phases:
                 self.oracle.not_restored("older", name, "lost: the snapshot is no longer listed")
         command = self.target.check(self.world.workspace)
         if command is not None:
-            done = self.world.run(command, what="check", timeout=TOOL_TIMEOUT)
+            done = self.world.run(command, what="check", timeout=TOOL_TIMEOUT, full_rights=True)
             self.world.history.append(
                 "check.tool", returncode=done.returncode, words="" if done.ok else done.last_words
             )
@@ -344,7 +345,7 @@ class Phases:
         command = self.target.snapshots(self.world.workspace)
         if command is None:
             return []
-        done = self.world.run(command, what=f"list {when}")
+        done = self.world.run(command, what=f"list {when}", full_rights=True)
         names: list[str] = []
         problem = "" if done.ok else f"exit {done.returncode}: {done.last_words}"
         if done.ok:

@@ -36,7 +36,7 @@ class StreamOracle:
         world.sandbox.conceal(ABSENT, True)
         try:
             command = self._target.restore(world.workspace, snapshot)
-            done = world.run(command, what=f"restore {which}", timeout=TIMEOUT)
+            done = world.run(command, what=f"restore {which}", timeout=TIMEOUT, full_rights=True)
         finally:
             world.sandbox.conceal(ABSENT, False)
         entries = world.sandbox.call("list_files", root=root)["entries"]

@@ -80,6 +80,7 @@ def _restore(phases: Phases) -> None:
         name,
         phases.oracle["M1"],
         also=None if phases.world.profile.history else phases.oracle["M2"],
+        as_job=True,
         timeout=TIMEOUT,
     )
     _record(phases, "restore", result.equal, "" if result.equal else _why(result))

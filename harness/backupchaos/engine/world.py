@@ -78,7 +78,8 @@ class World:
         self.workspace: Workspace
         self.profile: Profile
         self.privileges: tuple[bool, int | None] = (False, None)
-        """(without root's file overrides, which user instead of root) of all commands of the target."""
+        """(without root's file overrides, which user instead of root) of all commands of the target; those that ``run``
+        is told to give full rights keep the overrides."""
         self.exits: dict[int, tuple[int, float]] = {}
         self._outputs: list[OutputPipe] = []
         self._sandbox_listeners: list[Callable[[SandboxEvent], None]] = []
@@ -260,12 +261,14 @@ class World:
         role: Role = "tool",
         env: Mapping[str, str] | None = None,
         user: int | None = None,
+        full_rights: bool = False,
         **shape: Any,
     ) -> Completed:
         """Run a short command to its end (restore, list, check); never raises for what it does.
 
         At the timeout its process tree gets TERM, then KILL. ``user`` is for commands that are not the
-        target's, which have the rights of its jobs; ``shape`` goes to ``Sandbox.spawn``.
+        target's, which have the rights of its jobs; ``shape`` goes to ``Sandbox.spawn``. With ``full_rights`` root
+        keeps its file overrides all the same: a fault that takes them from jobs is none of a restore.
         """
         if env:
             command = Command(
@@ -277,7 +280,7 @@ class World:
         err = OutputPipe(self.loop, lambda _: None, command.secrets)
         started = time.monotonic()
         try:
-            pid = self.spawn(command, role, out, err, as_user=user, **shape)
+            pid = self.spawn(command, role, out, err, as_user=user, full_rights=full_rights, **shape)
             timed_out = not self.loop.pump_until(lambda: pid in self.exits, timeout)
             if timed_out:
                 self.end(pid)
@@ -317,6 +320,7 @@ class World:
         rules: Sequence[SyscallRule] = (),
         stdin: int | None = None,
         as_user: int | None = None,
+        full_rights: bool = False,
         **shape: Any,
     ) -> int:
         """Start a command with its outputs connected; ``shape`` goes to ``Sandbox.spawn``.
@@ -337,7 +341,7 @@ class World:
                 stderr=err.write_end,
                 stdin=stdin,
                 rules=rules,
-                drop_dac=drop_dac,
+                drop_dac=drop_dac and not full_rights,
                 user=user,
                 **shape,
             )

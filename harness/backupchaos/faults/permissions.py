@@ -42,10 +42,10 @@ PATIENCE = 10.0
 class Denied(OnFiles[PermissionDenied]):
     """Mode 000, and jobs without the capabilities that override modes.
 
-    ``by: root`` takes the overrides from root; ``by: user`` runs every job of the run as an ordinary user
-    who owns the files. On the source picked files are denied; elsewhere every directory of the volume, since a
-    process that stands in one does not need those above. A remote repository's directories are denied to the
-    server, which is started anew without overrides before the first job.
+    ``by: root`` takes the overrides from root's jobs, not from what restores and checks their work; ``by: user``
+    runs every command of the target as an ordinary user who owns the files. On the source picked files are denied;
+    elsewhere every directory of the volume, since a process that stands in one does not need those above. A remote
+    repository's directories are denied to the server, which is started anew without overrides before the first job.
 
     It bites when a call that needs the permission is made while it is gone: the supervisor sees the call,
     and that the kernel refuses it follows from the modes. Where there is no supervisor the words of
