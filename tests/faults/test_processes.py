@@ -100,7 +100,7 @@ def test_a_signal_that_the_job_never_hears_of_is_no_bite(
     tmp_path: Path, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "PATIENCE", 0.3)
-    code = f"import signal, time\n{setting}\nprint('ready', flush=True)\ntime.sleep(1)"
+    code = f"import signal, time\n{setting}\nprint('ready', flush=True)\ntime.sleep(3)"
     result = tried(tmp_path, kill(signal="USR1"), python(code))
     assert result.returncode == 0
     assert result.proof == []
@@ -145,6 +145,62 @@ def test_a_job_may_sit_and_wait_for_its_signal(tmp_path: Path, then: str) -> Non
     assert result.returncode in (0, 143)
     assert len(result.proof) == 1
     assert "took it from its queue" in result.proof[0] or "and then ended with 143" in result.proof[0]
+
+
+IN_A_THREAD = """
+import os, signal, threading, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+def take():
+    signal.sigwait({signal.SIGTERM})
+    os.write(1, b'error: terminated by signal 15\\n')
+    os._exit(CODE)
+threading.Thread(target=take, daemon=True).start()
+"""
+BY_SIGNALFD = """
+import ctypes, os, signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+mask = ctypes.c_uint64(1 << (signal.SIGTERM - 1))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.signalfd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+sigset = (ctypes.c_uint64 * 16)(mask.value)
+asked = libc.signalfd(-1, sigset, 0)
+"""
+TAKES = "assert len(os.read(asked, 128)) == 128\nos._exit(CODE)"
+
+
+@pytest.mark.parametrize("code", [1, 0])
+@pytest.mark.parametrize(
+    "job",
+    [IN_A_THREAD + WAITS, BY_SIGNALFD + "print('ready', flush=True)\n" + TAKES],
+    ids=["sigwait in a thread", "signalfd"],
+)
+def test_who_takes_a_blocked_signal_and_ends_at_once_has_met_it(tmp_path: Path, job: str, code: int) -> None:
+    """Whether anybody sees it alive after that is a matter of luck, and its claim is judged in any case."""
+    for n in range(10):
+        result = tried(tmp_path / str(n), kill(signal="TERM"), python(job.replace("CODE", str(code))))
+        assert result.returncode == code
+        assert len(result.proof) == 1
+        assert "took it from its queue" in result.proof[0]
+
+
+def test_who_is_held_at_a_call_takes_the_signal_when_it_goes_on(tmp_path: Path) -> None:
+    code = (
+        BY_SIGNALFD + "open('{repository}/f', 'wb', buffering=0).write(b'1')\n" + TAKES.replace("CODE", "1")
+    )
+    when = {"call": {"name": "write", "place": "repository", "nth": 1}}
+    result = tried(tmp_path, kill(signal="TERM", when=when), python(code))
+    assert result.returncode == 1
+    assert "took it from its queue" in result.proof[0]
+
+
+def test_a_job_that_never_takes_its_blocked_signal_was_not_hit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    code = BY_SIGNALFD + "print('ready', flush=True)\nfor n in range(30): time.sleep(0.1)"
+    result = tried(tmp_path, kill(signal="TERM"), python(code))
+    assert result.returncode == 0
+    assert result.proof == []
 
 
 @pytest.mark.parametrize("name", ["USR1", "HUP"])

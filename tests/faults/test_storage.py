@@ -12,7 +12,7 @@ import pytest
 from tests.faults.bench import Bench, Probe, bench, python, tried
 from tests.faults.remote_job import PUT, Remote
 
-from backupchaos.environments.base import Place, VolumeState
+from backupchaos.environments.base import Place, Usage, VolumeState
 from backupchaos.environments.local.environment import LocalEnvironment
 from backupchaos.errors import HarnessBroken, MissingCapability, Unfit
 from backupchaos.faults.base import Ground
@@ -168,6 +168,102 @@ def test_what_is_written_into_reserved_room_needs_no_more(tmp_path: Path) -> Non
     result = tried(tmp_path, {"disk.full": "repository", "when": when}, python(RESERVES))
     assert not said(result, "No space left on device")
     assert result.proof == []
+
+
+MAPS = """
+import mmap, os, time
+fd = os.open('{repository}/f', os.O_RDWR | os.O_CREAT)
+os.ftruncate(fd, 1 << 20)
+pages = mmap.mmap(fd, 1 << 20)
+print('ready', flush=True)
+for at in range(0, 1 << 20, 4096):
+    pages[at:at + 4096] = bytes([7]) * 4096
+    time.sleep(0.001)
+"""
+"""Writes without any call; the kernel can say that there is no room only by SIGBUS."""
+NO_PAGE = "the job died of SIGBUS: a page that was mapped on the full volume could not be had"
+
+
+@needs
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"disk.full": "repository", "headroom": 0},
+        {"disk.full": "repository", "headroom": 128 * 1024},
+        {"disk.full": "repository", "when": {"at": 0.5}},
+        {"disk.nearly_full": "repository", "left": 256 * 1024},
+    ],
+    ids=["at once", "at the start", "in the middle", "nearly"],
+)
+def test_who_writes_through_mapped_memory_dies_of_a_full_disk(tmp_path: Path, fault: dict[str, Any]) -> None:
+    result = tried(tmp_path, fault, python(MAPS))
+    assert result.returncode == -signal.SIGBUS
+    assert result.proof[0].startswith(NO_PAGE)
+    struck = result.fault.blows()
+    ended = next(e for e in result.events if e.kind == "job.end")
+    assert struck is not None
+    assert (struck.how, struck.spans) == ("refusal", ((ended.t, ended.t),))
+    assert undone(result)
+
+
+SIGBUS = "print('ready', flush=True)\nimport os, signal, time; time.sleep({wait}); os.kill(os.getpid(), signal.SIGBUS)"
+
+
+@needs
+@pytest.mark.parametrize(
+    ("fault", "wait"),
+    [
+        ({"disk.full": "repository"}, 0),
+        ({"disk.nearly_full": "repository", "left": 256 * 1024}, 0),
+        ({"disk.full": "repository", "headroom": 0, "for": 0.3}, 1),
+    ],
+    ids=["there was room", "there was more room", "it was over"],
+)
+def test_a_sigbus_that_no_full_volume_can_have_caused_is_no_proof(
+    tmp_path: Path, fault: dict[str, Any], wait: int
+) -> None:
+    result = tried(tmp_path, fault, python(SIGBUS.replace("{wait}", str(wait))))
+    assert result.returncode == -signal.SIGBUS
+    assert result.proof == []
+
+
+@needs
+def test_our_own_sigbus_is_no_proof_of_a_full_volume(tmp_path: Path) -> None:
+    code = "print('ready', flush=True)\nimport time; time.sleep(60)"
+    fault = {"disk.full": "repository", "headroom": 0, "when": {"log": "ready"}}
+    with bench(tmp_path, fault, python(code)) as made:
+        verify = made.fault.verify
+
+        def meddle() -> None:
+            verify()
+            assert made.ground.job_pid is not None
+            assert made.world.sandbox.signal(made.ground.job_pid, signal.SIGBUS)
+
+        made.fault.verify = meddle  # type: ignore[method-assign]
+        result = made.go()
+    assert result.returncode == -signal.SIGBUS
+    assert result.proof == []
+
+
+@pytest.mark.parametrize(("headroom", "others", "bites"), [(0, 0, True), (0, 1, False), (65536, 1, True)])
+def test_a_sigbus_in_company_counts_for_a_volume_that_the_job_itself_has_filled(
+    headroom: int, others: int, bites: bool
+) -> None:
+    """A mapped source file that another fault cut off ends its reader in the same way."""
+
+    class Sandbox:
+        capabilities = frozenset({"volumes"})
+        sent = ()
+
+    history = History(clock=lambda: 0.0)
+    for n in range(others):
+        history.append("fault", at=10.0, name=f"other{n}", status="applied")
+    history.append("job.end", at=12.0, job="fault", returncode=-signal.SIGBUS, outcome="failure")
+    ground = Ground(cast("Any", Sandbox()), history, seed=1, source="", repository="")
+    ground.free_space.append((11.0, "repository", Usage(1 << 20, 0, 9, 9)))
+    fault = Full("full", DiskFull(place="repository", headroom=headroom), ground)
+    fault.windows = [(10.0, 15.0)]
+    assert bool(fault.unfit()) is bites
 
 
 def test_without_a_supervisor_only_the_kernels_words_in_time_count() -> None:

@@ -19,6 +19,8 @@ ASKS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 and it is judged by what it does then. Others are ignored by runtimes that never thought of them (PIPE by Python)."""
 
 TAKEN = "which took it from its queue"
+PROMPT = 0.5
+"""Seconds in which a job that takes a blocked signal has ended, if it does so at once: too fast for us to see it taken."""
 STEP = 0.002
 
 
@@ -34,6 +36,11 @@ def mortal(before: ProcessInfo, number: int) -> bool:
 def awaited(before: ProcessInfo, number: int) -> bool:
     """Whether the process slept until a signal comes, and has left this one to that."""
     return before.awaits and mortal(before, number)
+
+
+def queued(before: ProcessInfo, number: int) -> bool:
+    """Whether the signal waits in a queue until somebody takes it: a thread in sigwait, a reader of a signalfd."""
+    return bool(before.blocked & ~before.caught & _bit(number)) and number not in STOPS
 
 
 def declined(before: ProcessInfo, number: int) -> bool:

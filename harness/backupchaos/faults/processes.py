@@ -12,7 +12,7 @@ from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import signalled_jobs, too_often
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.faults.blows import Blows, blows
-from backupchaos.faults.heeding import awaited, declined, heeded, mortal
+from backupchaos.faults.heeding import PROMPT, awaited, declined, heeded, mortal, queued
 from backupchaos.history import Event
 from backupchaos.model.faults.processes import ProcessKill, ProcessPause
 
@@ -93,6 +93,8 @@ class Kill(OnJob[ProcessKill]):
         super().__init__(name, spec, ground)
         self._facts: list[str] = []
         self._struck = self._found = self._mortal = self._awaited = False
+        self._queued: list[tuple[float, float]] = []
+        """When it was sent to a job that had it blocked, and since when that one could take it, in the history's seconds."""
         self._victim: ProcessInfo | None = None
         self._strokes = 0
 
@@ -117,6 +119,8 @@ class Kill(OnJob[ProcessKill]):
         self._struck |= struck
         if not struck:
             self._victim = None
+        elif self._victim is not None and queued(self._victim, self.number):
+            self._queued.append((self.windows[-1][0], self.ground.history.now()))
         return f"{word} to the job" + (" and all its processes" if self.spec.signal == "KILL" else "")
 
     def _to_helper(self) -> str:
@@ -146,7 +150,10 @@ class Kill(OnJob[ProcessKill]):
             if not self.soon(self.gone):
                 raise HarnessBroken(f"the job survived SIGKILL for {PATIENCE:g} s")
         elif self._victim is not None:
-            words = heeded(self._victim, self.number, self._look, self.soon)
+            waits = queued(self._victim, self.number) and self.held()
+            words = heeded(self._victim, self.number, self._look, self._soon_or_held if waits else self.soon)
+            if waits:
+                self._queued[-1] = (self._queued[-1][0], self.ground.history.now())
             if declined(self._victim, self.number):
                 words = "which ignores it and goes on"
             if words:
@@ -154,6 +161,11 @@ class Kill(OnJob[ProcessKill]):
                 self._facts.append(f"SIG{self.spec.signal} delivered to {who}, {words}")
             self._mortal |= mortal(self._victim, self.number)
             self._awaited |= awaited(self._victim, self.number)
+
+    def _soon_or_held(self, holds: Callable[[], bool]) -> bool:
+        """Whether another thread than the one that we hold does it; that one takes nothing before it is let go."""
+        end = time.monotonic() + PROMPT
+        return self.soon(lambda: holds() or time.monotonic() > end) and holds()
 
     def _alive(self, job: int) -> str:
         after = "lived on" if self._look(job) is not None else "had reacted and ended by then"
@@ -187,16 +199,21 @@ class Kill(OnJob[ProcessKill]):
         """That it died of the signal, as its exit status tells, or was seen to heed it: to be sent one is no proof."""
         if self.spec.who == "job" and self._died():
             return [*self._facts, f"the job was ended by SIG{self.spec.signal}"]
-        if not self._facts and (code := self._own_end()) is not None:
-            return [f"the job slept until SIG{self.spec.signal} came, and then ended with {code}"]
+        if not self._facts and (words := self._own_end()):
+            return [words]
         return self._facts
 
-    def _own_end(self) -> int | None:
-        """Exit code of a job that waited for a signal, and was too quick to be seen when it had taken it."""
-        ended = self._end()
-        if not self._awaited or ended is None or ended["returncode"] < 0:
-            return None
-        return None if ended.get("timed_out") or ended.get("hung") else int(ended["returncode"])
+    def _own_end(self) -> str:
+        """How a job ended that waited for a signal, and was too quick to be seen when it had taken it; empty if none did."""
+        ended, word = self._end(), f"SIG{self.spec.signal}"
+        if ended is None or ended.get("timed_out") or ended.get("hung"):
+            return ""
+        code = int(ended["returncode"])
+        if code >= 0 and self._awaited:
+            return f"the job slept until {word} came, and then ended with {code}"
+        if code >= 0 and any(sent <= ended.t <= could + PROMPT for sent, could in self._queued):
+            return f"the job had {word} blocked, and took it from its queue: it ended at once, with {code}"
+        return ""
 
     def _end(self) -> Event | None:
         return next((e for e in self.ground.history.of("job.end") if e["job"] == "fault"), None)

@@ -12,9 +12,11 @@ from backupchaos.faults.afterwards import born_alike, ordinary_birth
 from backupchaos.faults.base import JobShape
 from backupchaos.faults.blows import Blows, blows, refusals
 from backupchaos.faults.limits import limit_in
+from backupchaos.faults.mapped import ended_by_bus, lacked_a_page
 from backupchaos.faults.moments import in_company
 from backupchaos.faults.on_volume import NO_SPACE, OnVolume, counted, first
 from backupchaos.faults.storage_mounts import Readonly, Vanishes
+from backupchaos.history import Event
 from backupchaos.model.faults.storage import DiskFull, DiskInodes, DiskNearlyFull, DiskQuota
 from backupchaos.units import format_size
 
@@ -35,6 +37,8 @@ class _Limited(OnVolume[DiskFull | DiskNearlyFull]):
     cause = NO_SPACE
     _original: int | None = None
     """Its size before; None if it could not even be asked for."""
+    _behind: int | None = None
+    """What was free after a job that died of SIGBUS; None for any other."""
 
     def left(self) -> int:
         """Bytes that stay free."""
@@ -80,16 +84,38 @@ class _Limited(OnVolume[DiskFull | DiskNearlyFull]):
         if self._original is not None and total < self._original:
             raise HarnessBroken(f"the {self.place} volume has {total} bytes, not {self._original}")
 
+    def after_job(self) -> None:
+        """Look at the room that a job had which died of a mapped page."""
+        super().after_job()
+        if self.begun and ended_by_bus(self) is not None:
+            self._behind = self.ground.sandbox.usage(self.place).free
+
     def unfit(self) -> list[str]:
-        """Writes that the kernel had to refuse or to cut short."""
+        """Writes that the kernel had to refuse or to cut short, and the page that it could not give."""
         events = self.hits("unfit")
-        return [f"{counted(events, 'write')} needed more than was free, {first(events)}"] if events else []
+        facts = [f"{counted(events, 'write')} needed more than was free, {first(events)}"] if events else []
+        if (ended := self._lacked()) is not None:
+            words = "a page that was mapped on the full volume could not be had"
+            facts.append(f"the job died of SIGBUS: {words}, at {ended.t:.2f} s")
+        return facts
+
+    def blows(self) -> Blows | None:
+        """When writes did not fit, and when the job died of the page that it did not get."""
+        found, ended = super().blows(), self._lacked()
+        if found is None or ended is None or found.how != "refusal":
+            return found
+        return blows("refusal", [*found.spans, ended.t])
+
+    def _lacked(self) -> Event | None:
+        """The job's end by SIGBUS for want of room; a server's repository is mapped by nobody but the server."""
+        return None if self.remote else lacked_a_page(self, self.place, self.left(), self._behind)
 
 
 class Full(_Limited):
     """Almost nothing is left.
 
-    It bites when a write needs more than is free: the supervisor compares them before the call is made.
+    It bites when a write needs more than is free: the supervisor compares them before the call is made. Who writes
+    through mapped memory makes no call, and dies of SIGBUS.
     A job that asked the kernel for the free space and then failed has met it too, if it says so, or if the
     answer was less than what it had to store and no other fault can have been the reason. Without a
     supervisor a volume that was filled to the last page, or the kernel's words, must do.
