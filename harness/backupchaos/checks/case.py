@@ -31,10 +31,14 @@ class Case:
         """Events of these kinds."""
         return [event for event in self.events if event.kind in kinds]
 
+    def end(self, name: str = JOB) -> Event | None:
+        """The end of one of the three jobs. What was taken over before it, by its place in the history, had happened by then."""
+        return next((e for e in self.of("job.end") if e["job"] == name), None)
+
     def job(self, name: str = JOB) -> JobResult | None:
         """How one of the three jobs went, or None if it never ended."""
         start = next((e for e in self.of("job.start") if e["job"] == name), None)
-        end = next((e for e in self.of("job.end") if e["job"] == name), None)
+        end = self.end(name)
         if start is None or end is None:
             return None
         return JobResult(

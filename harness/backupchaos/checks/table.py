@@ -19,8 +19,6 @@ from backupchaos.units import format_duration, format_range
 LAW = "as_declared"
 ONE_QUESTION = 0.1
 """Seconds: a resolver asks for addresses of both sorts at once, and repeats itself."""
-COUNTED = 0.1
-"""Seconds within which a refused connect is counted; the job may have ended meanwhile."""
 CUTS = (
     "network.down",
     "network.flap",
@@ -196,15 +194,17 @@ def _not_at_files(case: Case, claimed: list[Retry]) -> list[Retry]:
 
 
 def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry]) -> CheckResult:
-    job = case.job()
-    # Only while the job ran: lists and restores come over the same link afterwards. And only from the blow on: a job
-    # that is cut at once has made its very first connection just before it retries.
-    ended = job.ended if job is not None else claimed[-1].t
+    # Only while the job ran: lists and restores come over the same link afterwards. Refused connects are counted a moment
+    # later, and asked for once more before the end is written down. And only from the blow on: a job that is cut at once
+    # has made its very first connection just before it retries.
+    end = case.end()
+    ended = end.t if end is not None else claimed[-1].t
     begun = max(claimed[0].t - 1.0, _first_blow(case, places))
     during = [
         event
         for event in case.of("link")
-        if begun <= event.t <= ended + (COUNTED if event["ev"] == "refused" else 0.0)
+        if begun <= event.t
+        and (event.t <= ended or (end is not None and event["ev"] == "refused" and event.seq < end.seq))
     ]
     knocks = sum(
         int(event.get("count", 1))

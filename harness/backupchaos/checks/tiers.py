@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backupchaos.checks.case import JOB, Case
+from backupchaos.checks.case import Case
 from backupchaos.checks.laws import describe_restore
 from backupchaos.checks.rows import row
 from backupchaos.history import Event
@@ -46,9 +46,7 @@ def _told(case: Case, name: str, event: Event) -> CheckResult:
 
 def _unheard(case: Case, name: str) -> list[CheckResult]:
     """The target cannot say how to ask; but a service that answered job 1, and never this one, was told nothing."""
-    control, ended = (
-        next((e for e in case.of("job.end") if e["job"] == job), None) for job in ("control", JOB)
-    )
+    control, ended = case.end("control"), case.end()
     if control is None or ended is None or not case.says_success:
         return []
     before, now = (event.get("tiers", {}).get(name, (0, 0))[1] for event in (control, ended))

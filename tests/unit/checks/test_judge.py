@@ -126,6 +126,23 @@ def test_connections_after_the_job_are_no_retries_of_it() -> None:
     assert verdicts(story)["retries_real"] is Verdict.FAIL
 
 
+@pytest.mark.parametrize(("before", "verdict"), [(True, Verdict.PASS), (False, Verdict.FAIL)])
+def test_a_refusal_that_was_counted_a_moment_after_the_end_is_the_jobs_if_it_was_known_by_then(
+    before: bool, verdict: Verdict
+) -> None:
+    """Commands that are tried under the fault knock at the same link, a moment after the job."""
+    story = Story()
+    story.retries = [("log", 0.5)]
+    kept = [event for event in story.case().events if event.kind != "link"]
+    at = next(n for n, e in enumerate(kept) if e.kind == "job.end" and e["job"] == "fault")
+    late = Event(0, kept[at].t + 0.02, "link", {"ev": "refused", "count": 1})
+    kept.insert(at if before else at + 1, late)
+    events = [replace(event, seq=number) for number, event in enumerate(kept)]
+    found = judge.evaluate(replace(story.case(), events=events))
+    (row,) = [row for row in found if row.id == "retries_real"]
+    assert row.verdict is verdict, row.observed
+
+
 @pytest.mark.parametrize(("files", "verdict"), [(0, Verdict.FAIL), (2, Verdict.FAIL), (3, Verdict.PASS)])
 def test_retries_at_a_file_are_not_looked_for_at_the_link(files: int, verdict: Verdict) -> None:
     """The log claims five, of which some were seen at a file, and there was one new connection."""
