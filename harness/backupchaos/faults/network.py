@@ -21,6 +21,10 @@ MIN_DELAY = 0.1
 class Down(LinkFault[NetworkDown]):
     """Live connections are cut; new ones are refused or reset. Where there is no network at all: ``network_unplugged``."""
 
+    way_out = (
+        "write 'mode: reset', which the link sees itself, or let it begin in the middle: 'when: {at: 50%}'"
+    )
+
     def __new__(cls, name: str, spec: NetworkDown, ground: Ground) -> Down:
         """The class for the mode."""
         if spec.mode == "unreachable":
@@ -28,10 +32,6 @@ class Down(LinkFault[NetworkDown]):
 
             return super().__new__(Unplugged)
         return super().__new__(cls)
-
-    way_out = (
-        "write 'mode: reset', which the link sees itself, or let it begin in the middle: 'when: {at: 50%}'"
-    )
 
     def available(self) -> None:
         """At the start there is no live connection: refusals are all there will be."""

@@ -29,6 +29,8 @@ class LinkFault(Fault[Spec]):
     mechanism = "link tap"
     needs = frozenset()
     cause = CAUSE
+    way_out = "let it begin in the middle of the upload, such as 'when: {at: 50%}'"
+    """What to write where refused connects cannot be told from those of strangers."""
 
     def __init__(self, name: str, spec: Spec, ground: Ground) -> None:
         super().__init__(name, spec, ground)
@@ -62,8 +64,6 @@ class LinkFault(Fault[Spec]):
                 "were refused, and no live one was there to be cut"
             )
             raise MissingCapability("network", reason, self.way_out)
-
-    way_out = "let it begin in the middle of the upload, such as 'when: {at: 50%}'"
 
     def mine(self, *names: str) -> list[Event]:
         """Link events of these kinds that this fault brought about."""

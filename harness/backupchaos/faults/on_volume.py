@@ -11,7 +11,7 @@ from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import SETTLE, Fault, Ground, Spec
 from backupchaos.faults.blows import REPORTED, Blows, refusals
 from backupchaos.faults.files import literal
-from backupchaos.faults.moments import LAG, job_end
+from backupchaos.faults.moments import LAG, ended, job_end
 from backupchaos.history import Event
 
 PATIENCE = 10.0
@@ -159,8 +159,8 @@ class OnVolume(Fault[Spec]):
 
     def job_failed(self) -> bool:
         """The job ended, and claims no success."""
-        ends = [event for event in self.ground.history.of("job.end") if event["job"] == "fault"]
-        return any(event["outcome"] != "success" for event in ends)
+        end = ended(self.ground.history)
+        return end is not None and end["outcome"] != "success"
 
     def _touched(self) -> int:
         path = self.ground.sandbox.path(self.place)

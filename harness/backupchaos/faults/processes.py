@@ -13,7 +13,7 @@ from backupchaos.faults.afterwards import signalled_jobs, too_often
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.heeding import PROMPT, awaited, declined, heeded, mortal, queued
-from backupchaos.history import Event
+from backupchaos.faults.moments import ended
 from backupchaos.model.faults.processes import ProcessKill, ProcessPause
 
 PATIENCE = 5.0
@@ -205,18 +205,15 @@ class Kill(OnJob[ProcessKill]):
 
     def _own_end(self) -> str:
         """How a job ended that waited for a signal, and was too quick to be seen when it had taken it; empty if none did."""
-        ended, word = self._end(), f"SIG{self.spec.signal}"
-        if ended is None or ended.get("timed_out") or ended.get("hung"):
+        end, word = ended(self.ground.history), f"SIG{self.spec.signal}"
+        if end is None or end.get("timed_out") or end.get("hung"):
             return ""
-        code = int(ended["returncode"])
+        code = int(end["returncode"])
         if code >= 0 and self._awaited:
             return f"the job slept until {word} came, and then ended with {code}"
-        if code >= 0 and any(sent <= ended.t <= could + PROMPT for sent, could in self._queued):
+        if code >= 0 and any(sent <= end.t <= could + PROMPT for sent, could in self._queued):
             return f"the job had {word} blocked, and took it from its queue: it ended at once, with {code}"
         return ""
-
-    def _end(self) -> Event | None:
-        return next((e for e in self.ground.history.of("job.end") if e["job"] == "fault"), None)
 
     def blows(self) -> Blows:
         """When it was sent."""
@@ -224,10 +221,10 @@ class Kill(OnJob[ProcessKill]):
 
     def _died(self) -> bool:
         """By our signal, not by the one with which the harness ends a job at a deadline."""
-        ended = self._end()
-        if ended is None or ended["returncode"] != -self.number:
+        end = ended(self.ground.history)
+        if end is None or end["returncode"] != -self.number:
             return False
-        ours = not ended.get("timed_out") and not ended.get("hung")
+        ours = not end.get("timed_out") and not end.get("hung")
         return self._struck if self.spec.signal == "KILL" else self._mortal and ours
 
 

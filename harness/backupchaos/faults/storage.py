@@ -13,7 +13,7 @@ from backupchaos.faults.base import JobShape
 from backupchaos.faults.blows import Blows, blows, refusals
 from backupchaos.faults.limits import limit_in
 from backupchaos.faults.mapped import ended_by_bus, lacked_a_page
-from backupchaos.faults.moments import in_company
+from backupchaos.faults.moments import ended, in_company
 from backupchaos.faults.on_volume import NO_SPACE, OnVolume, counted, first
 from backupchaos.faults.storage_mounts import Readonly, Vanishes
 from backupchaos.history import Event
@@ -94,17 +94,17 @@ class _Limited(OnVolume[DiskFull | DiskNearlyFull]):
         """Writes that the kernel had to refuse or to cut short, and the page that it could not give."""
         events = self.hits("unfit")
         facts = [f"{counted(events, 'write')} needed more than was free, {first(events)}"] if events else []
-        if (ended := self._lacked()) is not None:
+        if (end := self._lacked()) is not None:
             words = "a page that was mapped on the full volume could not be had"
-            facts.append(f"the job died of SIGBUS: {words}, at {ended.t:.2f} s")
+            facts.append(f"the job died of SIGBUS: {words}, at {end.t:.2f} s")
         return facts
 
     def blows(self) -> Blows | None:
         """When writes did not fit, and when the job died of the page that it did not get."""
-        found, ended = super().blows(), self._lacked()
-        if found is None or ended is None or found.how != "refusal":
+        found, end = super().blows(), self._lacked()
+        if found is None or end is None or found.how != "refusal":
             return found
-        return blows("refusal", [*found.spans, ended.t])
+        return blows("refusal", [*found.spans, end.t])
 
     def _lacked(self) -> Event | None:
         """The job's end by SIGBUS for want of room; a server's repository is mapped by nobody but the server."""
@@ -331,8 +331,8 @@ class Quota(OnVolume[DiskQuota]):
         facts = []
         if events:
             facts.append(f"{counted(events, 'call')} went beyond the limit, {first(events)}")
-        ends = [event for event in self.ground.history.of("job.end") if event["job"] == "fault"]
-        if any(event["returncode"] == -signal.SIGXFSZ for event in ends):
+        end = ended(self.ground.history)
+        if end is not None and end["returncode"] == -signal.SIGXFSZ:
             facts.append("the job was ended by SIGXFSZ")
         return facts if facts or self.watched else self.told(self.cause)
 
