@@ -77,9 +77,9 @@ WORDS_OF_ERRORS = frozenset(
 
 def plain_record(line: str) -> LogRecord:
     """A line without structure: its own first word says that it warns, or its level is guessed from common words."""
-    lower = line.lower()
     if WARNS.match(line):
         return LogRecord("warning", line)
+    lower = line.lower()
     if any(word in lower for word in WORDS_OF_ERRORS):
         return LogRecord("error", line)
     return LogRecord("warning" if "warn" in lower else "info", line)

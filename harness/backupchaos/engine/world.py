@@ -128,11 +128,9 @@ class World:
 
     def ask_links(self) -> None:
         """Take over all that the links know by now: connects that met nobody are counted every few milliseconds."""
-        if self.links is None:
-            return
-        for link in self.links:
+        link = next(iter(self.links or ()), None)
+        if link is not None:
             link.state()  # any of them: they are counted together
-            break
         self.poll_links()
 
     def path(self, place: Place) -> str:

@@ -341,9 +341,9 @@ class BaseTarget:
 
     def parse_log(self, stream: str, line: str) -> LogRecord:
         """Level by common words; adapters know better."""
-        lower = line.lower()
         if WARNS.match(line):
             return LogRecord("warning", line)
+        lower = line.lower()
         if any(word in lower for word in ("error", "fatal", "fail", "cannot", "denied", "no space")):
             return LogRecord("error", line)
         return LogRecord("warning" if "warn" in lower or "retry" in lower else "info", line)
