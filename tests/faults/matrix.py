@@ -99,5 +99,5 @@ NOT_PLAIN = {
 """Kinds that nobody gets without namespaces: there are no volumes, and no network of one's own."""
 KERNEL_WILLING = {"network.loss", "network.half_open"}
 """Kinds that an ordinary user may get there or not: newer kernels refuse them the filter."""
-UNSEEN_PLAIN = {"network.flap"}
+UNSEEN_PLAIN = {"network.flap", "service.kill", "service.restart"}
 """Kinds that one has there only if a live connection was cut: refusals on a network that is shared prove nothing."""

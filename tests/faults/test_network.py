@@ -468,15 +468,25 @@ for _ in range(5):
 """
 
 
-def test_refusals_on_a_shared_network_are_a_gap_and_no_invalid_run(tmp_path: Path) -> None:
-    """The kernel counts them for everybody; at the start there is no live connection that could be cut instead."""
-    with pytest.raises(MissingCapability, match="whose connections were refused") as caught:
-        probed(tmp_path / "down", {"network.down": "repository"}, "pass", environment=PLAIN)
-    assert caught.value.capability == "network"
-    assert "mode: reset" in caught.value.hint
-    flap = {"network.flap": "repository", "down": 30.0, "up": 30.0}
-    with pytest.raises(MissingCapability, match="whose connections were refused"):
-        probed(tmp_path / "flap", flap, REFUSED, environment=PLAIN)
+STRANGERS = """
+for port in [1] * 50:
+    try: socket.create_connection(('127.0.0.1', port), 1)
+    except OSError: pass
+say('idle')
+"""
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize(
+    ("code", "proof"),
+    [(REFUSED, ["5 connection attempts refused"]), (STRANGERS, [])],
+    ids=["at the link", "elsewhere"],
+)
+def test_who_may_watch_packets_counts_no_strangers_on_a_shared_network(
+    tmp_path: Path, code: str, proof: list[str]
+) -> None:
+    result = probed(tmp_path, {"network.down": "repository"}, code, environment=PLAIN)
+    assert result.proof == proof
 
 
 def test_a_live_connection_that_is_cut_is_proof_enough_on_a_shared_network(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.links.support import dial, refused
 from backupchaos.environments.base import Place
 from backupchaos.environments.local.environment import LocalEnvironment
 from backupchaos.links import knocks
+from backupchaos.links.addresses import Address
 from backupchaos.links.counters import Refusals
 from backupchaos.links.links import Links
 from backupchaos.links.registry import Registry
@@ -104,43 +105,70 @@ def test_a_reset_of_a_live_connection_is_no_refusal() -> None:
 class Pair:
     """Two links, as far as the counter asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", *, isolated: bool = True) -> None:
         self.told: list[dict[str, Any]] = []
         self.links: dict[str, Any] = {}
-        self.own_refusals, self.dialling, self.isolated = 0, 0, True
+        self.own_refusals, self.dialling, self.isolated = 0, 0, isolated
         self.attempts = SimpleNamespace(active=False)
         for name in ("catalog", "store"):
 
             def emit(ev: str, name: str = name, **data: Any) -> None:
                 self.told.append({"link": name, "ev": ev, **data})
 
-            self.links[name] = SimpleNamespace(name=name, port=1, emit=emit, blame=dict)
+            door = SimpleNamespace(address=Address(host, 1))
+            self.links[name] = SimpleNamespace(
+                name=name, port=1, emit=emit, blame=dict, countable=True, door=door
+            )
 
     def wake(self) -> None:
         pass
 
 
-def test_without_a_watch_nobody_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+def counted(pair: Pair, monkeypatch: pytest.MonkeyPatch, *down: str) -> list[dict[str, Any]]:
+    """What is told of three connects that failed somewhere, when the kernel's counter is all there is."""
     monkeypatch.setattr(knocks, "watch", lambda: None)
-    pair = Pair()
-    counted = iter([10, 10, 13])
-    monkeypatch.setattr("backupchaos.links.counters.attempt_fails", lambda: next(counted))
+    fails = iter([10] * len(down) + [13])
+    monkeypatch.setattr("backupchaos.links.counters.attempt_fails", lambda: next(fails))
     counter = Refusals(cast(Registry, pair))
-    counter.begin(pair.links["catalog"])
-    counter.begin(pair.links["store"])
+    for name in down:
+        counter.begin(pair.links[name])
     counter.poll()
-    assert {e["link"]: (e["count"], e["exact"], e["shared"]) for e in pair.told} == {
+    return pair.told
+
+
+def test_without_a_watch_nobody_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = counted(Pair(), monkeypatch, "catalog", "store")
+    assert {e["link"]: (e["count"], e["exact"], e["shared"]) for e in found} == {
         name: (3, False, ["catalog", "store"]) for name in ("catalog", "store")
     }
 
 
-def test_one_link_alone_needs_no_watch() -> None:
+@pytest.mark.parametrize("isolated", [True, False])
+def test_on_the_machines_own_network_it_may_have_been_anybody(
+    isolated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (found,) = counted(Pair(isolated=isolated), monkeypatch, "store")
+    assert (found["count"], found["exact"], "strangers" in found) == (3, isolated, not isolated)
+
+
+@pytest.mark.parametrize(("host", "seen"), [("127.0.0.1", True), ("::1", False), ("10.0.0.2", False)])
+def test_packets_are_watched_only_where_the_links_are(
+    host: str, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knocks, "watch", lambda: SimpleNamespace(close=lambda: None))
+    assert Refusals(cast(Registry, Pair(host))).seen_by_port() is seen
+
+
+def test_who_is_refused_elsewhere_does_not_count_at_the_only_link() -> None:
+    """A lookup of ``localhost`` gives ::1 first, and a job may have other places to knock at."""
     with LocalEnvironment().sandbox(dict.fromkeys(Place, 8 << 20)) as sandbox:
         links = Links(sandbox, 1, "embedded")
         link = links.create("store", 9)
+        assert link.sees_refusals()
         link.down()
-        with pytest.raises(ConnectionRefusedError):
-            sandbox.connect(link.port)
+        for port in (link.port, 1, 1, 2):
+            with pytest.raises(ConnectionRefusedError):
+                sandbox.connect(port)
         link.up()
         assert told(links) == {"store": (1, True)}
         links.close()

@@ -7,31 +7,33 @@ from typing import Any, cast
 
 import pytest
 
+from backupchaos.errors import MissingCapability
 from backupchaos.faults.base import Ground
 from backupchaos.faults.network import Blackhole, Down, Latency, Slow
-from backupchaos.faults.network_shaping import Corrupt, Loss, Slice
-from backupchaos.faults.service import Kill
+from backupchaos.faults.network_shaping import Corrupt, Flap, Loss, Slice
+from backupchaos.faults.service import Kill, Restart
 from backupchaos.history import History
 from backupchaos.model.faults.network import (
     NetworkBlackhole,
     NetworkCorrupt,
     NetworkDown,
+    NetworkFlap,
     NetworkLatency,
     NetworkLoss,
     NetworkSlice,
     NetworkSlow,
 )
-from backupchaos.model.faults.service import ServiceKill
+from backupchaos.model.faults.service import ServiceKill, ServiceRestart
 
 JOB_END = 10.0
 DURING, AFTER = 5.0, 12.0
 
 
-def ground(*, tells: bool = True, **more: Any) -> Ground:
+def ground(*, tells: bool = True, network: bool = True, sees_refusals: bool = True, **more: Any) -> Ground:
     """A history in which the job ends at 10 s, and a link that counts nothing by itself."""
     history = History(clock=lambda: 0.0)
-    sandbox = SimpleNamespace(capabilities={"network"})
-    link = SimpleNamespace(tells_of_toxics=tells)
+    sandbox = SimpleNamespace(capabilities={"network"} if network else set())
+    link = SimpleNamespace(tells_of_toxics=tells, sees_refusals=lambda: sees_refusals)
     return Ground(
         sandbox=cast("Any", sandbox),
         history=history,
@@ -67,6 +69,30 @@ def test_refusals_after_the_job_prove_nothing(at: float, begins: float, proves: 
     fault = Down("fault", NetworkDown(place="repository"), made)
     fault.windows = [(begins, 20.0)]
     assert bool(fault.bite()) is proves
+
+
+@pytest.mark.parametrize("whose", [{"strangers": True}, {"shared": ["catalog", "repository"]}])
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [(Down, NetworkDown), (Flap, NetworkFlap), (Kill, ServiceKill), (Restart, ServiceRestart)],
+)
+@pytest.mark.parametrize("seen", [True, False])
+def test_refusals_that_may_be_strangers_prove_nothing(
+    kind: Any, spec: Any, whose: dict[str, Any], seen: bool
+) -> None:
+    """It is no idle fault either: where nobody can tell, the run is skipped, with the reason."""
+    made = ground(network=False, sees_refusals=seen)
+    happened(made, "refused", DURING, conn=0, cause="fault", exact=False, count=3, **whose)
+    ended(made)
+    fault = kind("fault", spec(place="repository"), made)
+    fault.windows, fault._away = list(WINDOWS), list(WINDOWS)
+    assert fault.bite() == []
+    assert fault.blows().spans == ()
+    if seen:
+        fault.after_job()
+        return
+    with pytest.raises(MissingCapability, match="whose connections were refused"):
+        fault.after_job()
 
 
 @pytest.mark.parametrize(("opened", "proves"), [(DURING, True), (AFTER, False)])

@@ -206,20 +206,25 @@ def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry
         if begun <= event.t
         and (event.t <= ended or (end is not None and event["ev"] == "refused" and event.seq < end.seq))
     ]
-    knocks = sum(
-        int(event.get("count", 1))
-        for event in during
-        if event["ev"] in {"open", "refused"} and event.get("link", places[0]) in places
-    ) + _asked_in_vain(during, places)
+    came = [e for e in during if e["ev"] in {"open", "refused"} and e.get("link", places[0]) in places]
+    strangers = sum(_count(event) for event in came if "strangers" in event.data)
+    knocks = sum(map(_count, came)) - strangers + _asked_in_vain(during, places)
+    enough = knocks * 2 >= len(claimed)
+    unsure = not enough and (knocks + strangers) * 2 >= len(claimed)
     whose = f" to the {' or the '.join(places)}" if case.scenario.services else ""
     return row(
         "retries_real",
         f"announced retries reach the link{whose}",
         f"about {len(claimed)} new connections or refusals",
-        f"{knocks}",
-        knocks * 2 >= len(claimed),
+        f"{knocks}" + (f", and {strangers} refusals that may be strangers'" if strangers else ""),
+        None if unsure else enough,
         law=LAW,
+        reason="on a network that is shared nobody can tell whose connects were refused" if unsure else "",
     )
+
+
+def _count(event: Event) -> int:
+    return int(event.get("count", 1))
 
 
 def _first_blow(case: Case, places: Sequence[str]) -> float:

@@ -129,9 +129,9 @@ class JobObserver:
     def on_link(self, event: Any) -> None:
         """A connection attempt after an interruption of the same link is a retry that no log can invent.
 
-        Refusals that may be another link's as well are counted once.
+        Refusals that may be another link's as well are counted once; those that may be strangers', not at all.
         """
-        if event.ev in {"bytes", "first_byte"}:
+        if event.ev in {"bytes", "first_byte"} or "strangers" in event.data:
             return
         link = event.link
         cut = event.ev == "close" and ("down" in str(event.data.get("reason", "")) or "cause" in event.data)

@@ -6,6 +6,7 @@ from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Ground
 from backupchaos.faults.blows import Blows
 from backupchaos.faults.on_link import LinkFault, Toxic
+from backupchaos.faults.strangers import MIDDLE
 from backupchaos.model.faults.network import (
     NetworkBlackhole,
     NetworkDown,
@@ -21,9 +22,7 @@ MIN_DELAY = 0.1
 class Down(LinkFault[NetworkDown]):
     """Live connections are cut; new ones are refused or reset. Where there is no network at all: ``network_unplugged``."""
 
-    way_out = (
-        "write 'mode: reset', which the link sees itself, or let it begin in the middle: 'when: {at: 50%}'"
-    )
+    way_out = f"write 'mode: reset', which the link sees itself, or {MIDDLE}"
 
     def __new__(cls, name: str, spec: NetworkDown, ground: Ground) -> Down:
         """The class for the mode."""

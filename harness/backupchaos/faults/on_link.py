@@ -13,6 +13,7 @@ from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.moments import LAG, job_end
+from backupchaos.faults.strangers import MIDDLE, need_own_refusals
 from backupchaos.history import Event
 
 CAUSE = (
@@ -29,7 +30,7 @@ class LinkFault(Fault[Spec]):
     mechanism = "link tap"
     needs = frozenset()
     cause = CAUSE
-    way_out = "let it begin in the middle of the upload, such as 'when: {at: 50%}'"
+    way_out = MIDDLE
     """What to write where refused connects cannot be told from those of strangers."""
 
     def __init__(self, name: str, spec: Spec, ground: Ground) -> None:
@@ -54,16 +55,8 @@ class LinkFault(Fault[Spec]):
             raise MissingCapability("packet filters", reason, "see: backupchaos doctor")
 
     def need_a_count(self) -> None:
-        """Raise ``MissingCapability`` where connects that are refused cannot be told from those of strangers.
-
-        The kernel counts them for the whole network. Only connections that are cut are sure to be the job's then.
-        """
-        if "network" not in self.ground.sandbox.capabilities:
-            reason = (
-                f"{self.spec.kind}: on a network that is shared with strangers nobody can tell whose connections "
-                "were refused, and no live one was there to be cut"
-            )
-            raise MissingCapability("network", reason, self.way_out)
+        """Raise ``MissingCapability`` where connects that are refused cannot be told from those of strangers."""
+        need_own_refusals(self.spec.kind, self.ground.sandbox, self.link, self.way_out)
 
     def mine(self, *names: str) -> list[Event]:
         """Link events of these kinds that this fault brought about."""
@@ -165,8 +158,7 @@ class LinkFault(Fault[Spec]):
     def _refused(self) -> list[Event]:
         """The kernel's counter names no port: in a network that the run shares with others it proves nothing,
         nor where another link of the run may be meant."""
-        alone = "network" in self.ground.sandbox.capabilities
-        return [e for e in self.met("refused") if e["exact"] or (alone and "shared" not in e.data)]
+        return [event for event in self.met("refused") if event.surely_here]
 
     def need_proof_of_refusals(self) -> None:
         """After the job: as ``need_a_count``, if all that the job can have met of it are such refusals."""

@@ -12,6 +12,7 @@ from backupchaos.faults.base import Fault, Means, Server, Spec
 from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.moments import LAG, job_end
 from backupchaos.faults.on_link import STRIKES
+from backupchaos.faults.strangers import need_own_refusals
 from backupchaos.history import Event
 from backupchaos.model.faults.service import ServiceKill, ServiceRestart
 
@@ -119,7 +120,7 @@ class _Away(Fault[Spec]):
 
     def bite(self) -> list[str]:
         """Connections that died with the server, attempts that found nobody."""
-        died, missed = self._met()
+        died, missed, _ = self._met()
         refused = sum(int(event.get("count", 1)) for event in missed)
         facts = []
         if died:
@@ -133,20 +134,30 @@ class _Away(Fault[Spec]):
             facts.append(f"the server's process {self._pid} ended by {how}, it was away for {seconds:.2f} s")
         return facts
 
-    def _met(self) -> tuple[list[Event], list[Event]]:
-        """(connections that died with the server, attempts that found nobody) while the job was there to meet them."""
+    def after_job(self) -> None:
+        """What was refused must be known to be the job's, if it lost no live connection."""
+        super().after_job()
+        died, missed, doubtful = self._met()
+        if doubtful and not died and not missed:
+            need_own_refusals(self.spec.kind, self.ground.sandbox, self.link)
+
+    def _met(self) -> tuple[list[Event], list[Event], list[Event]]:
+        """(connections that died with the server, attempts that found nobody, those that may be strangers')
+        while the job was there to meet them."""
         limit = job_end(self.ground.history) + LAG
         links = [e for e in self.ground.history.of("link") if e["link"] == self.spec.on_link]
         mine = [e for e in links if e.get("cause") in (None, "", self.name)]
         events = [event for event in mine if event.t <= limit and self._while_away(event.t)]
         closes = [event for event in events if event["ev"] == "close"]
         died = [e for e in closes if str(e.get("reason")) in ("down", "upstream_fin", "upstream_rst")]
-        missed = [e for e in events if e["ev"] == "refused" and "shared" not in e.data]
-        return died, missed + [event for event in closes if event.get("reason") == "dial_fail"]
+        refused = [event for event in events if event["ev"] == "refused"]
+        missed = [event for event in refused if event.surely_here]
+        missed += [event for event in closes if event.get("reason") == "dial_fail"]
+        return died, missed, [event for event in refused if not event.surely_here]
 
     def blows(self) -> Blows:
         """When connections died, and when attempts found nobody."""
-        died, missed = self._met()
+        died, missed, _ = self._met()
         return blows("refusal", [event.t for event in (*died, *missed)])
 
     def strays(self) -> list[str]:

@@ -28,6 +28,7 @@ class Control:
             "up": self._up,
             "reset": self._reset,
             "packets": lambda order: {"usable": packets.usable()},
+            "knocks": lambda order: {"seen": self._registry.refusals.seen_by_port()},
             "hold": lambda order: self._link(order).hold(),
             "release": lambda order: self._link(order).release(),
             "mark": self._mark,

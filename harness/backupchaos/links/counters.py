@@ -1,9 +1,10 @@
 """Counting connection attempts that never reach a program.
 
-*Refused*: with one link the kernel's AttemptFails counter of the network namespace. It names no port, so a
-count is exact only when nothing else fails to connect, and the namespace belongs to the run alone. With
-several links each refusal is seen at its port (``knocks``); where that cannot be had, the counter serves for all
-that are down, and the events say whose it may have been. *Blackhole*: sockets in SYN_SENT towards the link's port, each seen once.
+*Refused*: seen at the link's port (``knocks``). Where that cannot be had, the kernel's AttemptFails counter of the
+network namespace serves for all links that are down, and the events say whose each may have been. It names no port, so
+a count is exact only when nothing else fails to connect, and the namespace belongs to the run alone; elsewhere each is
+marked ``strangers``: any program of the machine may have been meant, so it proves nothing.
+*Blackhole*: sockets in SYN_SENT towards the link's port, each seen once.
 """
 
 from __future__ import annotations
@@ -89,9 +90,17 @@ class Refusals:
         self._links[link.name] = link
         self._registry.wake()
 
+    def seen_by_port(self) -> bool:
+        """Whether refusals will be told by port. Found out by doing it."""
+        found = self._watch()
+        if found is not None:
+            found.close()
+        return found is not None
+
     def _watch(self) -> Knocks | None:
-        """By port, if there is more than one link that could be knocked at."""
-        if len(self._registry.links) < 2:
+        """By port, if all links are where packets can be watched: on the loopback of IPv4."""
+        doors = [link.door.address for link in self._registry.links.values() if link.countable]
+        if any(door is not None and not door.host.startswith("127.") for door in doors):
             return None
         from backupchaos.links.knocks import watch
 
@@ -127,6 +136,7 @@ class Refusals:
             exact = exact and not registry.attempts.active
             for link in self._links.values():
                 shared: dict[str, Any] = {} if alone else {"shared": sorted(registry.links)}
+                shared |= {} if registry.isolated else {"strangers": True}
                 link.emit("refused", mode="refused", count=count, exact=exact, **shared, **link.blame())
         return True
 

@@ -208,6 +208,10 @@ class Link:
         """Whether the kernel under the tap drops packets when told to."""
         return bool(self._order("packets")["usable"])
 
+    def sees_refusals(self) -> bool:
+        """Whether connects that are refused are seen at the link's port, so that strangers' are never counted."""
+        return bool(self._order("knocks")["seen"])
+
     def afflict(self, kind: TroubleKind, name: str, **arguments: float | None) -> dict[str, Any]:
         """Bring a trouble into force that acts in the tap; returns how it describes itself.
 

@@ -143,6 +143,25 @@ def test_a_refusal_that_was_counted_a_moment_after_the_end_is_the_jobs_if_it_was
     assert row.verdict is verdict, row.observed
 
 
+@pytest.mark.parametrize(
+    ("count", "verdict", "observed"),
+    [(1, Verdict.FAIL, "1"), (9, Verdict.UNVERIFIED, "1"), (0, Verdict.FAIL, "1")],
+)
+def test_refusals_that_may_be_strangers_make_no_retry_real(
+    count: int, verdict: Verdict, observed: str
+) -> None:
+    """The log claims five, and there was one new connection: strangers may have been the others, or the job."""
+    story = Story()
+    story.retries = [("log", 0.5 + n / 10) for n in range(5)]
+    case = story.case()
+    told = Event(900, 0.8, "link", {"ev": "refused", "count": count, "strangers": True})
+    events = [replace(e, t=0.7) if e.kind == "link" else e for e in case.events]
+    found = judge.evaluate(replace(case, events=[*events, *([told] if count else [])]))
+    (row,) = [row for row in found if row.id == "retries_real"]
+    assert row.verdict is verdict
+    assert row.observed == observed + (f", and {count} refusals that may be strangers'" if count else "")
+
+
 @pytest.mark.parametrize(("files", "verdict"), [(0, Verdict.FAIL), (2, Verdict.FAIL), (3, Verdict.PASS)])
 def test_retries_at_a_file_are_not_looked_for_at_the_link(files: int, verdict: Verdict) -> None:
     """The log claims five, of which some were seen at a file, and there was one new connection."""
