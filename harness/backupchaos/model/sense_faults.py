@@ -1,4 +1,4 @@
-"""Faults that can never strike, never end, or never be survived as declared."""
+"""Faults that can never strike, or never end as declared."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from backupchaos.model.faults import FaultSpec
 from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.faults.network import NetworkLatency, NetworkSlow
-from backupchaos.model.faults.processes import ProcessKill
 from backupchaos.model.faults.storage import DiskQuota
 from backupchaos.model.positions import Path
 from backupchaos.model.scenario import Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash, given
+from backupchaos.model.sense_survive import survivable
 from backupchaos.model.sense_together import family
 from backupchaos.model.triggers import Trigger
 from backupchaos.model.words import choices, shown
@@ -152,28 +152,6 @@ def _repeated(scenario: Scenario, name: str, fault: FaultSpec, written: Written)
         yield clash((*path, "every"), "too-late", message, "Remove 'every'.", (*path, "when"))
 
 
-def _survivable(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
-    """Not ``process.oom``: where only a helper dies of it, or memory is refused instead, a job can live on."""
-    if scenario.envelope != "must_survive" or fault.transient:
-        return
-    if fault.kills_job:
-        how = "SIGKILL ends the job" if isinstance(fault, ProcessKill) else "the job dies with the machine"
-        message = f"{how}, and the job must survive that"
-        hint = "Write 'envelope: must_fail_loudly': that the next job works is judged anyway"
-        hint += ". Or hit 'who: helper' or 'who: server'." if isinstance(fault, ProcessKill) else "."
-        yield clash(("faults", name), "not-survivable", message, hint, ("envelope",))
-    away = {
-        "network.down": "the link stays away",
-        "network.blackhole": "the link stays away",
-        "service.kill": "the server stays away",
-        "service.credentials_expire": "nobody is let in",
-    }
-    if fault.kind in away and (fault.when.at or 0) < 1:
-        message = f"{away[fault.kind]} until the job has ended, and the job must survive that"
-        hint = "Add such as 'for: 5s', or change 'envelope'."
-        yield clash(("faults", name), "not-survivable", message, hint, ("envelope",))
-
-
 def _place(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -> Iterator[Contradiction]:
     path: Path = ("faults", name)
     if fault.on_link and fault.on_link not in scenario.links:
@@ -224,4 +202,4 @@ def _hidden(scenario: Scenario, name: str, fault: FaultSpec, written: Written) -
             yield clash(("faults", name), "never", message, hint, ("faults", other))
 
 
-FAULT_RULES = (_trigger, _end, _repeated, _survivable, _place, _hidden)
+FAULT_RULES = (_trigger, _end, _repeated, survivable, _place, _hidden)
