@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 
 from backupchaos.checks.case import Case
+from backupchaos.checks.heard import since_the_faults, unusual
 from backupchaos.checks.order import AT_ONCE, last_blows
 from backupchaos.checks.rows import row
 from backupchaos.history import Event
@@ -36,7 +37,8 @@ def loud(case: Case) -> list[CheckResult]:
     records = [event for event in case.logs() if event["level"] in levels]
     wanted = case.causes()
     # The failure must be an error record; its cause may stand in a warning before it.
-    spoken = _of_the_faults(case, [e for e in case.logs() if records and e["level"] in {"error", "warning"}])
+    graver = [event for event in case.logs() if records and event["level"] in {"error", "warning"}]
+    spoken = unusual(case, since_the_faults(case, graver, {name for name, _ in wanted}))
     named = _naming(spoken, [pattern for _, pattern in wanted])
     expected = f"exit code not 0, {' or '.join(sorted(levels))} record naming the cause"
     if job.returncode == 0:
@@ -54,22 +56,6 @@ def loud(case: Case) -> list[CheckResult]:
         observed = f"exit {job.returncode}; {_best(told or named)!r}"
     holds = None if silent else bool(named)
     return [row("loud", TITLE, expected, observed, holds, law="loud", evidence=evidence)]
-
-
-def _of_the_faults(case: Case, spoken: Sequence[Event]) -> list[Event]:
-    """Records that can be about a fault: from after the first of them came, and none that the control job wrote as well.
-
-    Who says at each start what a full disk would look like has told nothing when the disk is full.
-    """
-    wanted = {name for name, _ in case.causes()}
-    comes = [e.t for e in case.of("fault") if e["name"] in wanted and e["status"] == "applying"]
-    usual = {_shape(event) for event in case.logs("control")}
-    return [e for e in spoken if e.t >= min(comes, default=e.t) and _shape(e) not in usual]
-
-
-def _shape(event: Event) -> str:
-    """Its words, whatever the numbers of the day."""
-    return re.sub(r"\d+", "0", event["text"])
 
 
 def _of_the_last(case: Case, job: JobResult, spoken: Sequence[Event]) -> tuple[str, list[Event]]:

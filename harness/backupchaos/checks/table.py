@@ -7,9 +7,10 @@ from itertools import pairwise
 
 from backupchaos.checks.case import Case
 from backupchaos.checks.gaps import backoff, grouped
+from backupchaos.checks.heard import since_the_faults, unusual
 from backupchaos.checks.rows import row
 from backupchaos.history import Event
-from backupchaos.model.expectations import TRANSITIONS
+from backupchaos.model.expectations import TRANSITIONS, LogExpectation
 from backupchaos.model.patterns import matches
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import CheckResult, Evidence, Retry
@@ -269,27 +270,37 @@ def log(case: Case) -> list[CheckResult]:
     """Declared log records, and the fields every record of this target promises."""
     rows: list[CheckResult] = []
     names = [name for path in case.faulted_paths() for name in spellings(path)]
-    for number, want in enumerate(case.scenario.expect.log, 1):
-        hits = [
-            event
-            for event in case.logs()
-            if LEVELS.get(event["level"], 0) >= LEVELS[want.level]
-            and matches(want.matches, event["text"], names)
-        ]
-        rows.append(
-            row(
-                f"log.{number}",
-                "log record",
-                f"{want.level}: /{want.matches}/",
-                f"{len(hits)} records" + (f", first: {hits[0]['text'][:120]!r}" if hits else ""),
-                bool(hits),
-                law=LAW,
-                evidence=[Evidence(e["text"][:300], (e.seq,), e.t) for e in hits[:5]],
-            )
-        )
+    rows += [_record(case, n, want, names) for n, want in enumerate(case.scenario.expect.log, 1)]
     if case.profile.log_fields:
         rows.append(_log_fields(case))
     return rows
+
+
+def _record(case: Case, number: int, want: LogExpectation, names: list[str]) -> CheckResult:
+    """A warning or an error is meant to be about a fault: one from before it, or from the control job too, is not."""
+    found = [
+        event
+        for event in case.logs()
+        if LEVELS.get(event["level"], 0) >= LEVELS[want.level] and matches(want.matches, event["text"], names)
+    ]
+    timely = since_the_faults(case, found, case.scenario.faults) if LEVELS[want.level] else found
+    hits = unusual(case, timely) if LEVELS[want.level] else found
+    observed = f"{len(hits)} records" + (f", first: {hits[0]['text'][:120]!r}" if hits else "")
+    if early := len(found) - len(timely):
+        observed += f"; {early} from before the fault"
+    if usual := len(timely) - len(hits):
+        observed += f"; {usual} that the control job wrote as well"
+    unsure = not hits and bool(timely)
+    return row(
+        f"log.{number}",
+        "log record",
+        f"{want.level}: /{want.matches}/",
+        observed,
+        None if unsure else bool(hits),
+        law=LAW,
+        reason="the control job writes such records without any fault" if unsure else "",
+        evidence=[Evidence(e["text"][:300], (e.seq,), e.t) for e in (hits or found)[:5]],
+    )
 
 
 def _log_fields(case: Case) -> CheckResult:

@@ -52,7 +52,10 @@ LogPattern = Annotated[str, AfterValidator(check_log_pattern), Field(min_length=
 
 
 class LogExpectation(Model):
-    """At least one record of the job's log at this level or above matches."""
+    """At least one record of the job's log at this level or above matches.
+
+    With level warning or error it must come after the first fault, and not be written by the control job as well.
+    """
 
     level: Level = Field(default="info", description="The record has this level or a graver one")
     matches: LogPattern = Field(

@@ -209,6 +209,31 @@ def test_who_asks_for_the_name_in_vain_has_tried(name: str, cause: str, verdict:
     assert (row.verdict, row.observed) == (verdict, "4" if verdict is Verdict.PASS else "1")
 
 
+@pytest.mark.parametrize(
+    ("level", "said", "control", "verdict"),
+    [
+        ("warning", 1.0, [], Verdict.PASS),
+        ("warning", 0.01, [], Verdict.FAIL),
+        ("warning", 1.0, ["connection lost, retry 17"], Verdict.UNVERIFIED),
+        ("warning", 0.01, ["connection lost, retry 17"], Verdict.FAIL),
+        ("warning", 1.0, ["connection found"], Verdict.PASS),
+        ("info", 0.01, ["connection lost, retry 17"], Verdict.PASS),
+    ],
+)
+def test_a_warning_is_wanted_of_the_fault(
+    level: str, said: float, control: list[str], verdict: Verdict
+) -> None:
+    """The fault comes at 0.1 s. Who warns of it at every start has told nothing."""
+    story = Story(expect={"log": [{"level": level, "matches": "lost"}]})
+    story.fault_status = ("applying", "applied", "undone")
+    story.log = [("warning", "connection lost, retry 3")]
+    case = story.case()
+    events = [replace(e, t=said) if e.kind == "log" else e for e in case.events]
+    more = [Event(900, 0.0, "log", {"job": "control", "level": "warning", "text": text}) for text in control]
+    (row,) = [r for r in judge.evaluate(replace(case, events=[*more, *events])) if r.id == "log.1"]
+    assert row.verdict is verdict, row.observed
+
+
 def test_a_failure_without_an_error_record_is_silent() -> None:
     story = Story().fails()
     story.log = [("info", "connection lost")]
