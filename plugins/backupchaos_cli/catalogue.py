@@ -48,6 +48,8 @@ class Tried:
     detail: str = ""
     seconds: float = 0.0
     ways: tuple[Way, ...] = ()
+    chosen_by: str = ""
+    """The scenario's key that names one of them, where a run does not take the first that works."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
@@ -77,9 +79,9 @@ def _one(kind: str, worlds: Worlds) -> Tried:
     seconds = round(time.monotonic() - started, 3)
     chosen = next((way for way in ways if way.usable), None)
     if chosen is not None:
-        return Tried(kind, chosen.mechanism, True, chosen.detail, seconds, ways)
+        return Tried(kind, chosen.mechanism, True, chosen.detail, seconds, ways, made.way_key)
     words = "; ".join(dict.fromkeys(way.detail for way in ways))
-    return Tried(kind, getattr(made, "mechanism", ""), False, words, seconds, ways)
+    return Tried(kind, getattr(made, "mechanism", ""), False, words, seconds, ways, made.way_key)
 
 
 def _way(kind: str, worlds: Worlds, made: type[Fault[Any]], name: str) -> Way:
@@ -87,7 +89,7 @@ def _way(kind: str, worlds: Worlds, made: type[Fault[Any]], name: str) -> Way:
     reasons = []
     for repository in repositories(kind, worlds.target):
         try:
-            mechanism, detail = worlds.at(repository, kind).try_fault(kind, name or None)
+            mechanism, detail = worlds.at(repository, kind, name).try_fault(kind, name or None)
         except MissingCapability as gap:
             reasons.append(worlds.why(gap))
         except (BackupChaosError, OSError) as problem:

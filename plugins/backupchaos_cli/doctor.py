@@ -32,7 +32,6 @@ def main(options: argparse.Namespace) -> int:
         *trials.sandboxes(),
         *_sandbox(here),
         *trials.links(environment, (options.pull, options.allow_remote_docker)),
-        trials.outlet(environment),
         *trials.services(environment),
         *trials.targets(environment),
         trials.docker(),
@@ -102,7 +101,8 @@ def _fault_table(target: Target, faults: Sequence[Tried]) -> None:
         for one, row in zip(kinds, wrapped(rows, beside=6), strict=True):
             say(f"    {mark(one.usable)} {row}")
             for way in one.ways if len(one.ways) > 1 else ():
-                shown = way.mechanism if way.usable else f"{way.name}: no: {way.detail}"
+                words = f"{way.name}: " if one.chosen_by or not way.usable else ""
+                shown = words + (way.mechanism if way.usable else f"no: {way.detail}")
                 say(f"        {mark(way.usable)} {wrapped([(shown,)], beside=10)[0]}")
 
 

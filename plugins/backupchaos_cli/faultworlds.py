@@ -14,7 +14,7 @@ from backupchaos.engine.phases import Phases
 from backupchaos.engine.prepare import make_world
 from backupchaos.engine.shaping import shaped
 from backupchaos.engine.world import World
-from backupchaos.environments.base import Environment, Place
+from backupchaos.environments.base import Environment, Place, Unpluggable
 from backupchaos.errors import BackupChaosError, MissingCapability
 from backupchaos.faults.base import Fault, Ground
 from backupchaos.faults.registry import make_fault
@@ -32,6 +32,8 @@ title: A small world to try faults in
 repository: {repository}
 source: {{files: 12, size: 128KiB, new: 64KiB, names: portable}}
 """
+UNPLUGGED = "unreachable"
+"""The way that needs a network which can be taken away; in its world links stand there, and servers have no names."""
 NAMES = "dns."
 """Kinds that need a name server in their world, which not every sandbox can have."""
 JOB = Command(("sleep", "600"))
@@ -64,8 +66,10 @@ class Worlds:
         self._now: tuple[str, Trials] | None = None
         self._impossible: dict[str, MissingCapability] = {}
 
-    def at(self, repository: str, kind: str) -> Trials:
-        """The world with this kind of repository, in which this fault can be tried."""
+    def at(self, repository: str, kind: str, way: str = "") -> Trials:
+        """The world with this kind of repository, in which this fault can be tried in this way."""
+        if way == UNPLUGGED:
+            return self._unplugged(repository, kind)
         if kind.startswith(NAMES) and repository in self._impossible:
             raise self._impossible[repository]
         if self._now is None or self._now[0] != repository:
@@ -79,13 +83,31 @@ class Worlds:
                 return self.at(repository, kind)
         return self._now[1]
 
+    def _unplugged(self, repository: str, kind: str) -> Trials:
+        """One of its own; where no sandbox can do it, any world serves, since the fault itself says so there."""
+        key = f"{repository}, {UNPLUGGED}"
+        if self._now is None or self._now[0] != key:
+            usual = self.at(repository, kind)
+            if not usual.pluggable:
+                return usual
+            self.spoil()
+            alone = load_scenario_text(
+                f"{SCENARIO.format(repository=repository)}"
+                f"faults: {{{_name(kind)}: {{{kind}: repository, mode: {UNPLUGGED}}}}}\n",
+                "doctor",
+            )
+            self._now = key, self._open(alone)
+        return self._now[1]
+
     def _make(self, repository: str, *, names: bool) -> Trials:
-        self._number += 1
         kinds = [kind for kind in KINDS if repository in repositories(kind, self.target)]
         kinds = [kind for kind in kinds if names or not kind.startswith(NAMES)]
+        return self._open(_scenario(repository, kinds))
+
+    def _open(self, scenario: Scenario) -> Trials:
+        self._number += 1
         history = History(self._folder / f"{self._number}.jsonl")
         try:
-            scenario = _scenario(repository, kinds)
             return Trials(self._environment, self.target, scenario, history, self._servers)
         except BaseException:
             history.close()
@@ -128,6 +150,11 @@ class Trials:
         except BaseException:
             self._world.close()
             raise
+
+    @property
+    def pluggable(self) -> bool:
+        """Whether the job's network could be taken away."""
+        return isinstance(self._world.sandbox, Unpluggable)
 
     def try_fault(self, kind: str, way: str | None = None) -> tuple[str, str]:
         """(mechanism, what was done); raises what the fault raises. ``way`` is the only one that it may take."""

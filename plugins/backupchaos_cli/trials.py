@@ -13,7 +13,7 @@ from typing import Any
 
 from backupchaos.commands import Completed
 from backupchaos.engine.choosing import REMOTE, image_of, make_sure_of
-from backupchaos.environments.base import Containing, Environment, Place, Unpluggable
+from backupchaos.environments.base import Containing, Environment, Place
 from backupchaos.errors import BackupChaosError, MissingCapability
 from backupchaos.links.behind import NOTHING_ASKED, Asking, Server
 from backupchaos.session.progress import harmless
@@ -96,21 +96,6 @@ def _link(
         return Finding("links", name, False, harmless(problem), hint)
     finally:
         sandbox.close()
-
-
-def outlet(environment: Environment) -> Finding:
-    """Take the job's network away and put it back, for ``network.down`` with ``mode: unreachable``."""
-    name = "network.down, unreachable"
-    try:
-        sandbox = environment.sandbox(dict.fromkeys(Place, 2**20))
-        try:
-            if not isinstance(sandbox, Unpluggable):
-                return Finding("links", name, False, "no network here can be taken away", "--env docker")
-            return Finding("links", name, True, f"{sandbox.unplugging}, tried with {sandbox.outlet()}")
-        finally:
-            sandbox.close()
-    except BackupChaosError as problem:
-        return Finding("links", name, False, harmless(problem))
 
 
 def services(environment: Environment) -> Iterator[Finding]:

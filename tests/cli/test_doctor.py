@@ -228,3 +228,43 @@ def test_where_the_scenario_says_which_way_each_is_tried(
     assert "CAP_DAC_OVERRIDE" in root.mechanism
     assert (user.name, user.usable) == ("user", True)
     assert "as the ordinary user" in user.mechanism
+
+
+@pytest.fixture
+def down_only(only: dict[str, type[Fault[Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {kind: KINDS[kind] for kind in ("network.down", "dns.slow")}
+    for module in ("backupchaos_cli.catalogue", "backupchaos_cli.faultworlds"):
+        monkeypatch.setattr(f"{module}.KINDS", kinds)
+
+
+@pytest.mark.needs("namespaces", "seccomp")
+@pytest.mark.usefixtures("down_only")
+def test_a_network_that_cannot_be_taken_away_is_told_beside_the_other_ways() -> None:
+    found = tried()
+    refused, reset, unreachable = found["network.down"].ways
+    assert (refused.name, refused.usable, reset.name, reset.usable) == ("refused", True, "reset", True)
+    assert (unreachable.name, unreachable.usable) == ("unreachable", False)
+    assert "has no network that could be taken away; use --backup-env=docker" in unreachable.detail
+    assert found["network.down"].chosen_by == "mode"
+    assert found["dns.slow"].usable
+
+
+@pytest.mark.needs("namespaces", "seccomp")
+@pytest.mark.usefixtures("down_only")
+def test_a_network_that_can_be_taken_away_is_taken_in_a_world_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pulled: list[bool] = []
+    box: Any = LocalSandbox
+    monkeypatch.setattr(box, "unplugging", "somebody pulls the cable", raising=False)
+    monkeypatch.setattr(
+        box, "outlet", lambda self: self.__dict__.setdefault("out", "127.0.0.2"), raising=False
+    )
+    monkeypatch.setattr(box, "unplug", lambda self, away: pulled.append(away), raising=False)
+    monkeypatch.setattr(box, "plugged", lambda self: pulled[-1:] != [True], raising=False)
+    monkeypatch.setattr(box, "front", lambda self: (self.__dict__.get("out", "127.0.0.1"),) * 2)
+    found = tried()
+    assert found["network.down"].ways[2].usable, found["network.down"]
+    assert found["network.down"].ways[2].mechanism == "somebody pulls the cable"
+    assert pulled == [True, False]
+    assert found["dns.slow"].usable, "servers have names again in the next world"

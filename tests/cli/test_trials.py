@@ -13,28 +13,11 @@ from backupchaos.errors import MissingCapability
 from backupchaos_cli import trials
 
 
-class Box:
-    """A sandbox that can lose its network."""
-
-    unplugging = "somebody pulls the cable"
-
-    def close(self) -> None: ...
-
-    def outlet(self) -> str:
-        return "192.0.2.2"
-
-    def unplug(self, away: bool) -> None: ...
-
-    def plugged(self) -> bool:
-        return True
-
-
 class Images:
     """An environment of containers; ``lacking`` are images that are not there."""
 
     name = "images"
     lacking: tuple[str, ...] = ()
-    sandboxes = True
 
     def probe(self) -> Mapping[str, str]:
         return {}
@@ -44,9 +27,7 @@ class Images:
             raise MissingCapability("image", f"the image {image} is not here", f"docker pull {image}")
 
     def sandbox(self, sizes: Mapping[Place, int], **_: Any) -> Any:
-        if not self.sandboxes:
-            raise MissingCapability("docker", "no engine")
-        return Box()
+        raise MissingCapability("docker", "no engine")
 
 
 @pytest.fixture
@@ -87,9 +68,7 @@ def test_here_they_must_be_on_path() -> None:
 
 @pytest.mark.usefixtures("nothing_on_path")
 def test_in_containers_only_the_official_image_is_the_real_link_server() -> None:
-    there = Images()
-    there.sandboxes = False
-    assert list(told(trials.links(there))) == ["embedded", "official image"]
+    assert list(told(trials.links(Images()))) == ["embedded", "official image"]
 
 
 def test_the_official_image_is_tried_here_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,11 +76,3 @@ def test_the_official_image_is_tried_here_as_well(monkeypatch: pytest.MonkeyPatc
     (finding,) = [one for one in trials.links(LocalEnvironment()) if one.name == "official image"]
     assert (finding.good, "no Docker daemon answers" in finding.detail) == (False, True)
     assert "only wanted for --backup-link=container" in finding.hint
-
-
-def test_whether_the_network_can_be_taken_away() -> None:
-    there: Any = Images()
-    assert trials.outlet(there).detail == "somebody pulls the cable, tried with 192.0.2.2"
-    there.sandboxes = False
-    assert not trials.outlet(there).good
-    assert "can be taken away" in trials.outlet(LocalEnvironment()).detail

@@ -24,7 +24,7 @@ from backupchaos.engine.options import LinkServer, RunOptions
 from backupchaos.engine.room import check_room
 from backupchaos.engine.tiers import start_tiers
 from backupchaos.engine.world import World
-from backupchaos.environments.base import InContainers, Place, Unpluggable
+from backupchaos.environments.base import InContainers, Place
 from backupchaos.errors import HarnessBroken, Misplaced, MissingCapability
 from backupchaos.history import History
 from backupchaos.model.faults.base import REPOSITORY
@@ -196,14 +196,9 @@ def _stand_on_outlet(world: World, scenario: Scenario) -> None:
     """Links stand on a network that can be taken away, where a fault is to do so; raises ``MissingCapability``."""
     if not any(fault.unplugs for fault in scenario.faults.values()):
         return
-    if not isinstance(world.sandbox, Unpluggable):
-        raise MissingCapability(
-            "outlet",
-            f"network.down with mode unreachable: the {world.sandbox.mechanism} sandbox has no network that could be "
-            "taken away",
-            "use --backup-env=docker, or another mode",
-        )
-    world.sandbox.outlet()
+    from backupchaos.faults.network_unplugged import pluggable
+
+    pluggable(world.sandbox).outlet()
 
 
 def _named(world: World, scenario: Scenario, location: Location) -> Location:

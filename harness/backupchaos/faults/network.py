@@ -22,6 +22,8 @@ MIN_DELAY = 0.1
 class Down(LinkFault[NetworkDown]):
     """Live connections are cut; new ones are refused or reset. Where there is no network at all: ``network_unplugged``."""
 
+    ways = ("refused", "reset", "unreachable")
+    way_key = "mode"
     way_out = f"write 'mode: reset', which the link sees itself, or {MIDDLE}"
 
     def __new__(cls, name: str, spec: NetworkDown, ground: Ground) -> Down:

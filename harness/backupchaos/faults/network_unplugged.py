@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from backupchaos.environments.base import SandboxEvent, SyscallRule, Unpluggable
+from backupchaos.environments.base import Sandbox, SandboxEvent, SyscallRule, Unpluggable
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Ground
@@ -15,6 +15,17 @@ from backupchaos.model.faults.network import NetworkDown
 
 DIALS = 1000
 """So many attempts to connect are reported in each window."""
+
+
+def pluggable(sandbox: Sandbox) -> Unpluggable:
+    """The sandbox as one whose network can be taken away; raises ``MissingCapability`` if that is not so."""
+    if isinstance(sandbox, Unpluggable):
+        return sandbox
+    raise MissingCapability(
+        "outlet",
+        f"network.down with mode unreachable: the {sandbox.mechanism} sandbox has no network that could be taken away",
+        "use --backup-env=docker, or another mode",
+    )
 
 
 class Unplugged(Down):
@@ -35,11 +46,8 @@ class Unplugged(Down):
 
     @property
     def outlet(self) -> Unpluggable:
-        """The sandbox, which can do it; else the world would not have been made."""
-        sandbox = self.ground.sandbox
-        if not isinstance(sandbox, Unpluggable):
-            raise HarnessBroken(f"the {sandbox.mechanism} sandbox has no network that could be taken away")
-        return sandbox
+        """The sandbox, which can do it; raises ``MissingCapability`` where it cannot."""
+        return pluggable(self.ground.sandbox)
 
     def available(self) -> None:
         """Raise ``MissingCapability`` unless the job's only link stands on a network that can be taken away."""

@@ -32,6 +32,7 @@ def lacks(
         restore="/restore",
         password="password",  # noqa: S106 - nothing is ever opened with it
     )
+    yield from _unplugged(scenario)
     for spec in scenario.faults.values():
         if kind != "local" and (answer := _server(spec, servers.make(kind, imaged=True))):
             yield f"{spec.kind}: {answer}"
@@ -49,6 +50,17 @@ def lacks(
         }
         if want != "any" and tool in commands and commands[tool](work) is None:
             yield f"under_fault: target {target.name} has no {tool} command"
+
+
+def _unplugged(scenario: Scenario) -> Iterator[str]:
+    """What goes with the whole network."""
+    faults = scenario.faults.values()
+    if not any(fault.unplugs for fault in faults):
+        return
+    if scenario.services:
+        yield "network.down with mode unreachable takes the whole network away, and there are more links than one"
+    if any(fault.kind.startswith("dns.") for fault in faults):
+        yield "network.down with mode unreachable takes the name server away with the network"
 
 
 def _named(spec: FaultSpec, answer: str) -> Iterator[str]:

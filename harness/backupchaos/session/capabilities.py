@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from backupchaos.targets.base import Target
 
 
+_ELSEWHERE = {
+    "outlet": "network.down with mode unreachable takes away a network that only containers have (--env docker)"
+}
+"""Where that can be had which no sandbox of this machine has."""
 _MADE = ("image",)
 """Capabilities that no sandbox has beforehand: a fault makes them, and the probe has tried it."""
 
@@ -38,7 +42,7 @@ def look(environment: Environment, *, deep: bool = True) -> Here:
 
     Nothing else would be the truth: containers offer namespaces and then refuse the mounts.
     """
-    from backupchaos.environments.base import Place
+    from backupchaos.environments.base import Place, Unpluggable
 
     try:
         sandbox = environment.sandbox(dict.fromkeys(Place, 2**20))
@@ -46,6 +50,8 @@ def look(environment: Environment, *, deep: bool = True) -> Here:
         return Here("none", frozenset(), environment, str(problem))
     try:
         words, offered = f"{sandbox.name}, {sandbox.mechanism}", sandbox.capabilities
+        if isinstance(sandbox, Unpluggable):
+            offered |= {"outlet"}
     finally:
         sandbox.close()
     found = environment.probe() if deep else {}
@@ -99,7 +105,7 @@ def gap(scenario: Scenario, target: Target, here: Here, servers: Servers | None 
     except (MissingCapability, UsageProblem) as problem:
         return str(problem)
     return "; ".join(
-        f"{name}: {here.lacking.get(name) or f'the sandbox ({here.mechanism}) has it not'}"
+        f"{name}: {here.lacking.get(name) or _ELSEWHERE.get(name) or f'the sandbox ({here.mechanism}) has it not'}"
         for name in sorted(_wanted(scenario) - here.capabilities)
     )
 
@@ -109,4 +115,5 @@ def _wanted(scenario: Scenario) -> set[str]:
     from backupchaos.faults.registry import mechanisms
 
     made = [mechanisms()[fault.kind] for fault in scenario.faults.values()]
-    return {name for fault in made for name in fault.needs | fault.tries}
+    wanted = {name for fault in made for name in fault.needs | fault.tries}
+    return wanted | {"outlet" for fault in scenario.faults.values() if fault.unplugs}
