@@ -7,7 +7,7 @@ No assertion of ours needs rewriting, which costs time in every run (PYTEST_DONT
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from pytest_backupchaos import options as _options
 
 if TYPE_CHECKING:
     from pytest_backupchaos.api import TestExecBackupJob
+    from pytest_backupchaos.receiver import Receiver
     from pytest_backupchaos.state import State
 
 FIXTURE = "testexecbackupjob"
@@ -24,6 +25,7 @@ MARKER = "backup_scenario"
 _SUFFIX = ".chaos.yaml"
 OPTIONS = pytest.StashKey[_options.BackupOptions]()
 STATE: pytest.StashKey[State] = pytest.StashKey()
+RECEIVER: pytest.StashKey[Receiver] = pytest.StashKey()
 TERMINAL = pytest.StashKey[int]()
 
 
@@ -57,7 +59,10 @@ def pytest_configure(config: pytest.Config) -> None:
     except OSError:
         config.stash[TERMINAL] = -1
     if not worker:
-        config.pluginmanager.register(_Receiver(config), "backupchaos-receiver")
+        from pytest_backupchaos.receiver import Receiver
+
+        config.stash[RECEIVER] = receiver = Receiver(config)
+        config.pluginmanager.register(receiver, "backupchaos-receiver")
     if (
         chosen.scenarios
         or chosen.targets_given
@@ -150,33 +155,6 @@ def pytest_runtest_makereport(
     if STATE in item.config.stash:
         report.backupchaos_runs = item.config.stash[STATE].take_new_runs()  # type: ignore[attr-defined]
     return report
-
-
-class _Receiver:
-    """Collects which runs were made, in this process and in the workers of pytest-xdist."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A test ended."""
-        runs = getattr(report, "backupchaos_runs", ())
-        self._add(runs)
-        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if runs and hasattr(report, "node") and terminal is not None and self._config.get_verbosity() == 0:
-            terminal.write("\n")  # workers write lines of progress, which must not begin behind a dot
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """A worker ended; it may have been interrupted before it could report on its last test."""
-        self._add(getattr(node, "workeroutput", {}).get("backupchaos_runs", ()))
-
-    def _add(self, directories: Iterable[str]) -> None:
-        if directories:
-            from pytest_backupchaos.state import state_of
-
-            state_of(self._config).add_runs(directories)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,6 +12,7 @@ from backupchaos.errors import BackupChaosError
 from backupchaos.results import RunResult, Verdict, load_result
 from backupchaos.session.progress import defused
 from pytest_backupchaos.options import SERVICE
+from pytest_backupchaos.receiver import never_begun
 from pytest_backupchaos.state import State, state_of
 
 FULL_TABLES = 3
@@ -118,6 +119,8 @@ def print_summary(terminal: pytest.TerminalReporter, config: pytest.Config) -> N
     state = state_of(config)
     found = results(state)
     if not found:
+        if missed := never_begun(config):
+            terminal.write_line(f"backup: {missed}")
         if state.report_problem:
             terminal.write_line(f"backup: {state.report_problem.strip()}", red=True)
         return
@@ -151,6 +154,7 @@ def _lines(terminal: pytest.TerminalReporter, state: State, found: list[RunResul
             lines.append(f"{badge}  {table.title(result)}  {result.duration:.1f} s")
     report = os.path.relpath(state.report) if state.report else None
     lines += table.summary(found, report=report, width=width)
+    lines += filter(None, [never_begun(state.config)])
     first = next((r for r in found if r.verdict is not Verdict.PASS and r.reproduce), None)
     repeat = first or next((r for r in found if r.reproduce), None)
     if repeat is not None:

@@ -186,3 +186,38 @@ def test_an_interrupted_session_still_has_its_report(project: pytest.Pytester) -
     assert "seen by normal" in page
     assert "2 runs: 1 pass, 1 invalid" in text
     assert "--backup-scenario=disk_full --backup-seed=12" in text
+    assert "never started" not in text
+
+
+def test_an_interrupted_session_counts_what_never_began(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        def test_uses(testexecbackupjob):
+            testexecbackupjob("network_loss")
+
+        def test_plain():
+            pass
+        """
+    )
+    names = ("normal", "disk_full", "network_loss", "network_slow")
+    _, text = interrupt(project.path, *(f"--backup-scenario={name}" for name in names))
+    assert "2 runs: 1 pass, 1 invalid" in text
+    assert "\n3 of 5 tests that make scenario runs were never started\n" in text
+
+
+def test_what_never_began_is_told_if_nothing_ran_at_all(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def gone():
+            raise KeyboardInterrupt
+        """
+    )
+    text = run(project.path, "--backup-scenario=normal", "--backup-scenario=disk_full")
+    assert "backup: 2 of 2 tests that make scenario runs were never started" in text
+
+
+def test_a_list_of_tests_begins_none(project: pytest.Pytester) -> None:
+    assert "never started" not in run(project.path, "--backup-scenario=normal", "--collect-only")

@@ -27,7 +27,7 @@ def test_nothing_heavy_is_imported(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "HEAVY []",
-            "OURS ['pytest_backupchaos', 'pytest_backupchaos.hookspecs', 'pytest_backupchaos.options', 'pytest_backupchaos.plugin']",
+            "OURS ['pytest_backupchaos', 'pytest_backupchaos.hookspecs', 'pytest_backupchaos.options', 'pytest_backupchaos.plugin', 'pytest_backupchaos.receiver']",
         ]
     )
 

@@ -46,3 +46,17 @@ def test_runs_of_a_worker_that_crashes_later_are_in_the_report(project: pytest.P
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["1 run: 1 pass"])
     assert "seen by disk_full" in (project.path / ".backupchaos/report.html").read_text()
+
+
+@pytest.mark.parametrize("fail", [True, False])
+def test_what_never_began_is_counted(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fail: bool
+) -> None:
+    monkeypatch.setenv("FAKE_VERDICTS", "normal=fail" if fail else "")
+    names = ("normal", "disk_full", "network_loss", "network_slow", "network_reset", "disk_slow")
+    options = [f"--backup-scenario={name}" for name in names]
+    result = project.runpytest_subprocess(*options, "-x", "-n", "1", "-p", "no:cacheprovider")
+    told = [
+        line for line in result.outlines if "of 6 tests that make scenario runs were never started" in line
+    ]
+    assert len(told) == fail
