@@ -29,7 +29,13 @@ MAY_IMPORT = {
     "backupchaos_cli": {"backupchaos", "backupchaos_reports", "backupchaos_scenarios", "backupchaos_targets"},
     "pytest_backupchaos": {"backupchaos", "backupchaos_reports", "backupchaos_scenarios", "backupchaos_cli"},
 }
-REPORTS_MAY_USE = {"backupchaos.results", "backupchaos.history", "backupchaos.errors", "backupchaos._version"}
+REPORTS_MAY_USE = {
+    "backupchaos.results",
+    "backupchaos.history",
+    "backupchaos.errors",
+    "backupchaos.durations",
+    "backupchaos._version",
+}
 
 
 def imports(path: Path) -> Iterator[str]:

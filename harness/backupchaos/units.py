@@ -14,15 +14,16 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from backupchaos.durations import format_duration
 from backupchaos.model.words import Mistake, shown
 
 # Lengths are bounded, so that no value overflows; ASCII digits only, as in the published JSON Schema.
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
-_DURATION_PART = re.compile(rf"({_NUMBER})(ms|us|s|m|h)")
-_DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|us|s|m|h) ?){{1,5}}(?<! )")
-_LONG = re.compile(r"[0-9]{16,}(?:\.[0-9]+)?(?:ms|us|s|m|h)")
+_DURATION_PART = re.compile(rf"({_NUMBER})(ms|us|s|m|h|d)")
+_DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|us|s|m|h|d) ?){{1,5}}(?<! )")
+_LONG = re.compile(r"[0-9]{16,}(?:\.[0-9]+)?(?:ms|us|s|m|h|d)")
 """A duration but for its digits."""
-_DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(rf"({_NUMBER}) ?(B|KiB|MiB|GiB|kB|MB|GB)")
 _SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _HUGE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([TPE]i?B|B|[KMG]iB|[kMG]B)")
@@ -39,6 +40,7 @@ _MEANT_DURATION = {
     **dict.fromkeys(("", "sec", "secs", "second", "seconds"), "s"),
     **dict.fromkeys(("min", "mins", "minute", "minutes"), "m"),
     **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("day", "days"), "d"),
     **dict.fromkeys(("msec", "millis", "milliseconds"), "ms"),
     **{unit: unit for unit in _DURATION_UNITS},
 }
@@ -174,17 +176,6 @@ def parse_count_range(value: object) -> tuple[int, int | None]:
     raise _refused("a number or a range, such as 3, 1..10 or 1..", "bad-range", value, guess)
 
 
-def format_duration(seconds: float) -> str:
-    """A short form that ``parse_duration`` reads back: ``250ms``, ``5s``, ``1m30s``."""
-    if seconds < 1:
-        return f"{seconds * 1000:g}ms"
-    minutes, rest = divmod(seconds, 60)
-    if minutes >= 60:
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours:g}h" + (f"{minutes:g}m" if minutes else "") + (f"{rest:g}s" if rest else "")
-    return (f"{minutes:g}m" if minutes else "") + (f"{rest:g}s" if rest or not minutes else "")
-
-
 def format_size(size: int) -> str:
     """The largest binary unit that keeps the number short: ``16MiB``, ``1.5KiB``."""
     for unit in ("GiB", "MiB", "KiB"):
@@ -224,7 +215,7 @@ def _exactly(show: Callable[[Any], str], parse: Callable[[object], Any], plain: 
         short = show(value)
         try:
             back = parse(short)
-        except Mistake:  # an exponent, which nobody writes: 1m1e-05s
+        except Mistake:  # an exponent, which nobody writes: 1e-05%
             return plain(value)
         # A float may differ in its last digit after the way through text; a whole number may not.
         same = back == value or (isinstance(value, float) and math.isclose(back, value, rel_tol=1e-12))
@@ -240,7 +231,7 @@ def _digits(value: float) -> str:
 
 _SCHEMA_NUMBER = r"[0-9]{1,15}(\.[0-9]{1,9})?"
 _SCHEMA_SIZE = rf"^{_SCHEMA_NUMBER} ?(B|KiB|MiB|GiB|kB|MB|GB)"
-_SCHEMA_DURATION = rf"^{_SCHEMA_NUMBER}(ms|us|s|m|h)( ?{_SCHEMA_NUMBER}(ms|us|s|m|h)){{0,4}}$"
+_SCHEMA_DURATION = rf"^{_SCHEMA_NUMBER}(ms|us|s|m|h|d)( ?{_SCHEMA_NUMBER}(ms|us|s|m|h|d)){{0,4}}$"
 
 Duration = Annotated[
     float,

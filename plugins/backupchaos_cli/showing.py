@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import backupchaos_scenarios
+from backupchaos.durations import format_duration
 from backupchaos.errors import UsageProblem
 from backupchaos.model.scenario import Scenario
 from backupchaos.session.capabilities import needs
@@ -82,7 +83,7 @@ def _when(fault: object) -> str:
     kind = f"{getattr(fault, 'kind', '?')}{f' on {tier}' if tier else ''}"
     words = f"{kind}: {when.describe() if when is not None else 'at the start'}"
     if lasts is not None:
-        return f"{words}, for {lasts:g} s"
+        return f"{words}, for {format_duration(lasts)}"
     if until is not None:
         return f"{words}, until {until.describe()}"
     return words if getattr(fault, "instant", False) else f"{words}, to the end of the job"

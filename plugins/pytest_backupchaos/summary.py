@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from backupchaos.durations import measured
 from backupchaos.errors import BackupChaosError
 from backupchaos.results import RunResult, Verdict, load_result
 from backupchaos.session.progress import defused
@@ -151,7 +152,7 @@ def _lines(terminal: pytest.TerminalReporter, state: State, found: list[RunResul
             lines += _table(result, directory, width, colour)
         else:
             badge = table.paint(table.badge(result.verdict), result.verdict, colour)
-            lines.append(f"{badge}  {table.title(result)}  {result.duration:.1f} s")
+            lines.append(f"{badge}  {table.title(result)}  {measured(result.duration)}")
     report = os.path.relpath(state.report) if state.report else None
     lines += table.summary(found, report=report, width=width)
     lines += filter(None, [never_begun(state.config)])

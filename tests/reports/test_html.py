@@ -301,6 +301,7 @@ def test_only_the_result_model_is_imported_from_the_engine() -> None:
         "backupchaos.results",
         "backupchaos.history",
         "backupchaos.errors",
+        "backupchaos.durations",
         "backupchaos._version",
     }
 

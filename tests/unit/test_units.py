@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupchaos import units
+from backupchaos.durations import format_duration
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_ranges() -> None:
 @given(st.integers(1, 10**6))
 def test_a_formatted_duration_reads_back(milliseconds: int) -> None:
     seconds = milliseconds / 1000
-    assert units.parse_duration(units.format_duration(seconds)) == pytest.approx(seconds, rel=1e-4)
+    assert units.parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=1e-4)
 
 
 @given(st.integers(0, 5), st.integers(0, 9))

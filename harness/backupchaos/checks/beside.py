@@ -5,6 +5,7 @@ from __future__ import annotations
 from backupchaos.checks.case import Case
 from backupchaos.checks.laws import describe_restore
 from backupchaos.checks.rows import row
+from backupchaos.durations import format_duration
 from backupchaos.results import CheckResult, Evidence
 
 
@@ -16,7 +17,7 @@ def beside(case: Case) -> list[CheckResult]:
     rows = []
     stuck = [event for event in ends if event["killed"]]
     what = str(ends[0]["what"])
-    limit = f"within {ends[0]['patience']:g} s after the job"
+    limit = f"within {format_duration(ends[0]['patience'])} after the job"
     observed = "; ".join(
         f"{event['what']}: "
         + ("still running; ended by the harness" if event["killed"] else f"exit {event['returncode']}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from backupchaos.checks.case import Case
 from backupchaos.checks.loud import loud
 from backupchaos.checks.rows import row
+from backupchaos.durations import format_duration, measured
 from backupchaos.results import CheckResult, Evidence, RestoreResult
 
 FEW = 6
@@ -179,16 +180,16 @@ def bounded(case: Case) -> list[CheckResult]:
     """The job ends within its deadline; silence has a limit too."""
     job, scenario = case.job(), case.scenario
     title = "the job ends in time"
-    expected = f"ends within {scenario.deadline:g} s, never silent for {scenario.silence:g} s"
+    expected = f"ends within {format_duration(scenario.deadline)}, never silent for {format_duration(scenario.silence)}"
     if job is None:
         return [row("bounded", title, expected, "the job never ended", None, law="bounded")]
     took = job.ended - job.started
     if job.hung:
-        observed = f"no output and no progress for {job.silent_for or 0:.1f} s; ended by the harness"
+        observed = f"no output and no progress for {measured(job.silent_for or 0)}; ended by the harness"
     elif job.timed_out:
-        observed = f"still running after {took:.1f} s; ended by the harness"
+        observed = f"still running after {measured(took)}; ended by the harness"
     else:
-        observed = f"{took:.1f} s"
+        observed = measured(took)
     return [row("bounded", title, expected, observed, not (job.hung or job.timed_out), law="bounded")]
 
 

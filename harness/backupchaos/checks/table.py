@@ -9,13 +9,14 @@ from backupchaos.checks.case import Case
 from backupchaos.checks.gaps import backoff, grouped
 from backupchaos.checks.heard import since_the_faults, unusual
 from backupchaos.checks.rows import row
+from backupchaos.durations import format_duration, measured
 from backupchaos.history import Event
 from backupchaos.model.expectations import TRANSITIONS, LogExpectation
 from backupchaos.model.patterns import matches
 from backupchaos.model.scenario import Scenario
 from backupchaos.results import CheckResult, Evidence, Retry
 from backupchaos.trees.spelling import spellings
-from backupchaos.units import format_duration, format_range
+from backupchaos.units import format_range
 
 LAW = "as_declared"
 ONE_QUESTION = 0.1
@@ -259,7 +260,7 @@ def duration(case: Case) -> list[CheckResult]:
             "within",
             "duration",
             f"at most {format_duration(limit)}",
-            "never ended" if took is None else f"{took:.2f} s",
+            "never ended" if took is None else measured(took),
             None if took is None else took <= limit,
             law=LAW,
         )
@@ -364,7 +365,7 @@ def silence(case: Case) -> list[CheckResult]:
             "silent",
             "longest silence",
             f"at most {format_duration(limit)}",
-            "not measured" if longest is None else f"{longest:.2f} s",
+            "not measured" if longest is None else measured(longest),
             None if longest is None else longest <= limit,
             law=LAW,
         )

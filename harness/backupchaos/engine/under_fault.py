@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backupchaos.commands import Command, Completed
+from backupchaos.durations import format_duration
 from backupchaos.errors import MissingCapability
 from backupchaos.faults.repository_lock import StaleLock
 
@@ -96,7 +97,7 @@ def _why(result: RestoreResult) -> str:
 
 
 def _hung(limit: float) -> str:
-    return f"it hung: ended by the harness after {limit:g} s"
+    return f"it hung: ended by the harness after {format_duration(limit)}"
 
 
 def _record(phases: Phases, tool: str, works: bool | None, words: str) -> None:

@@ -15,13 +15,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from backupchaos.commands import Command
+from backupchaos.durations import format_duration
 from backupchaos.environments.base import SyscallRule
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import SETTLE, Fault, JobShape
 from backupchaos.faults.blows import Blows, blows
 from backupchaos.model.faults.processes import ClockJump, ClockSkew
-from backupchaos.units import format_duration
 
 ClockSpec = TypeVar("ClockSpec", ClockJump, ClockSkew)
 

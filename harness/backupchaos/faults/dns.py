@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from backupchaos.durations import format_duration
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Spec
 from backupchaos.faults.blows import Blows, blows
@@ -12,7 +13,6 @@ from backupchaos.history import Event
 from backupchaos.links.links import NameMode
 from backupchaos.links.names import name_of
 from backupchaos.model.faults.network import DnsFailure, DnsSlow
-from backupchaos.units import format_duration
 
 CAUSE = (
     r"no such host|server misbehaving|\blookup \S+|name (?:or service )?(?:not known|resolution|does not resolve)"

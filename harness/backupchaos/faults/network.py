@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backupchaos.durations import measured
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Ground
 from backupchaos.faults.blows import Blows
@@ -130,7 +131,9 @@ class Slow(Toxic[NetworkSlow]):
         up, down = self.moved()
         held = max(up, down) / (self.kilobytes * 1000) / max(1, self._connections)
         held = min(held, self.lasted())  # a burst that passed at once was held up no longer than this
-        return [f"{up} bytes up, {down} down: held up for {held:.2f} s or more"] if held >= MIN_DELAY else []
+        return (
+            [f"{up} bytes up, {down} down: held up for {measured(held)} or more"] if held >= MIN_DELAY else []
+        )
 
 
 class Latency(Toxic[NetworkLatency]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from backupchaos.durations import format_duration
 from backupchaos.errors import HarnessBroken
 from backupchaos.faults.base import Fault, Spec
 from backupchaos.faults.blows import Blows, blows
@@ -17,7 +18,7 @@ from backupchaos.model.faults.network import (
     NetworkLoss,
     NetworkSlice,
 )
-from backupchaos.units import format_duration, format_size
+from backupchaos.units import format_size
 
 INTEGRITY = (
     r"corrupt|\bmac\b|checksum|digest|\bhash|integrity|authentication (?:code|tag)|bad packet"

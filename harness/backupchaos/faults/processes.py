@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from backupchaos.durations import measured
 from backupchaos.environments.base import ProcessInfo
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import signalled_jobs, too_often
@@ -299,8 +300,8 @@ class Pause(OnJob[ProcessPause]):
     def bite(self) -> list[str]:
         """Processes that the kernel had as stopped at the end of the pause."""
         return [
-            f"{stand.stopped} process{'es' * (stand.stopped != 1)} of the job stood still for {stand.seconds:.1f} s "
-            f"(state T at the end, {max(0.0, stand.cpu):.2f} s of processor time used)"
+            f"{stand.stopped} process{'es' * (stand.stopped != 1)} of the job stood still for {measured(stand.seconds)} "
+            f"(state T at the end, {measured(stand.cpu)} of processor time used)"
             for stand in self._stands
             if stand.stopped
         ]
@@ -312,8 +313,8 @@ class Pause(OnJob[ProcessPause]):
     def strays(self) -> list[str]:
         """It ran although it was stopped: somebody else must have continued it."""
         return [
-            f"in a pause of {stand.seconds:.1f} s {stand.moving} processes did not stand still at its end, "
-            f"and {stand.cpu:.2f} s of processor time were used"
+            f"in a pause of {measured(stand.seconds)} {stand.moving} processes did not stand still at its end, "
+            f"and {measured(stand.cpu)} of processor time were used"
             for stand in self._stands
             if stand.stopped and (stand.moving or stand.cpu > USED)
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from backupchaos.durations import measured
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults import service_answers
 from backupchaos.faults.afterwards import came_back, too_often
@@ -131,7 +132,9 @@ class _Away(Fault[Spec]):
             code = self.means.exits[self._pid][0]
             seconds = sum((end or start) - start for start, end in self._away)
             how = signal.Signals(-code).name if code < 0 else f"code {code}"
-            facts.append(f"the server's process {self._pid} ended by {how}, it was away for {seconds:.2f} s")
+            facts.append(
+                f"the server's process {self._pid} ended by {how}, it was away for {measured(seconds)}"
+            )
         return facts
 
     def after_job(self) -> None:
@@ -212,7 +215,7 @@ class Restart(_Away[ServiceRestart]):
         finally:
             self.start()
         begin, end = self._away[-1]
-        return f"stopped by SIGTERM and started again, away for {(end or begin) - begin:.2f} s"
+        return f"stopped by SIGTERM and started again, away for {measured((end or begin) - begin)}"
 
     def verify(self) -> None:
         """Another process than before runs and listens."""

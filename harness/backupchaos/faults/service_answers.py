@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from backupchaos.durations import measured
 from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Spec
@@ -129,7 +130,7 @@ class Told(Fault[Spec]):
         """How clients came back."""
         if not self._totals["again"]:
             return ""
-        return f"; {self._totals['again']} were tried again, the first after {self._soonest or 0:.2f} s"
+        return f"; {self._totals['again']} were tried again, the first after {measured(self._soonest or 0)}"
 
     def strays(self) -> list[str]:
         """Strikes decided while the order did not hold, by the clock of the process that decided them; or an

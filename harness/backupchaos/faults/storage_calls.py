@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from backupchaos.durations import format_duration
 from backupchaos.environments.base import SyscallRule
 from backupchaos.faults.base import Spec
 from backupchaos.faults.blows import Blows, How, blows, refusals
@@ -15,7 +16,7 @@ from backupchaos.faults.files import literal
 from backupchaos.faults.on_volume import OnVolume, counted, first
 from backupchaos.history import Event
 from backupchaos.model.faults.storage import DiskIoError, DiskLostFsync, DiskShortWrite, DiskSlow
-from backupchaos.units import format_duration, format_size
+from backupchaos.units import format_size
 
 SYNCS = "sync"
 """The family of all calls that ask for durability: fsync, fdatasync, sync_file_range, syncfs, msync, sync."""

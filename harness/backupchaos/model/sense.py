@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from backupchaos.durations import format_duration
 from backupchaos.model.scenario import RESERVED, Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash, given
 from backupchaos.model.sense_expect import EXPECT_RULES
 from backupchaos.model.sense_faults import FAULT_RULES
 from backupchaos.model.sense_together import together
-from backupchaos.units import format_duration, format_size
+from backupchaos.units import format_size
 
 LEAST_VOLUME = 64 * 1024
 """Bytes below which a volume is a slip of the pen."""

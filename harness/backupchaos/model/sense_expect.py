@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from backupchaos.durations import format_duration
 from backupchaos.model.expectations import TRANSITIONS
 from backupchaos.model.patterns import PATH, names_a_file
 from backupchaos.model.positions import Path
 from backupchaos.model.scenario import Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash, given
-from backupchaos.units import format_duration, format_range
+from backupchaos.units import format_range
 
 _OUTCOME: Path = ("expect", "outcome")
 _STATES: Path = ("expect", "states")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from backupchaos.durations import format_duration
 from backupchaos.model.faults import FaultSpec
 from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.faults.network import NetworkLatency, NetworkSlow
@@ -15,7 +16,7 @@ from backupchaos.model.sense_survive import survivable
 from backupchaos.model.sense_together import family
 from backupchaos.model.triggers import Trigger
 from backupchaos.model.words import choices, shown
-from backupchaos.units import format_duration, format_range, format_size
+from backupchaos.units import format_range, format_size
 
 _SILENT = {"network.down", "network.blackhole", "process.pause", "service.kill"}
 """While one of these lasts, no byte arrives."""

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from backupchaos.durations import format_duration
 from backupchaos.model.faults import FaultSpec
 from backupchaos.model.faults.base import REPOSITORY
 from backupchaos.model.faults.processes import ProcessKill
 from backupchaos.model.positions import Path
 from backupchaos.model.scenario import Scenario
 from backupchaos.model.sense_base import Contradiction, Written, clash
-from backupchaos.units import format_duration, format_size
+from backupchaos.units import format_size
 
 _OUTCOME: Path = ("expect", "outcome")
 

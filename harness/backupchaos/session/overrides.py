@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from backupchaos.durations import format_duration
 from backupchaos.errors import UsageProblem
 from backupchaos.model.scenario import Scenario, Source
 
@@ -47,7 +49,7 @@ def _source(scenario: Scenario, source: Any, base: Path) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A bare number is seconds here: in Python it cannot be mistaken for text."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}s"
+        return format_duration(value) if 0 <= value < math.inf else f"{value}s"
     return value
 
 

@@ -56,7 +56,9 @@ class Story:
     def now(self, seconds: float) -> str:
         """The present in a few words: phase, faults in force, what the job does."""
         parts = [self.phase]
-        parts += [f"fault {harmless(n, 30)} on {max(0.0, seconds - t):.0f} s" for n, t in self.active.items()]
+        parts += [
+            f"fault {harmless(n, 30)} on {clock(max(0.0, seconds - t))}" for n, t in self.active.items()
+        ]
         if self.phase == "fault" and self.state:
             parts.append(harmless(self.state.lower(), 30) + (f" #{self.retries}" if self.retries else ""))
         if self.warnings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from backupchaos.durations import measured
 from backupchaos_reports.html.canvas import Canvas, fitted, text_width, trim
 from backupchaos_reports.html.marks import FaultLane, Mark, Span
 from backupchaos_reports.html.palette import paint
@@ -18,8 +19,8 @@ _SYMBOL = {"good": "✓", "bad": "✗", "open": "·"}
 
 
 def seconds(value: float) -> str:
-    """A duration as a person reads it: ``0.25 s``, ``8.0 s``, ``120 s``."""
-    return f"{value:.2f} s" if value < 1 else f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
+    """A duration that fits between two marks: ``0.25 s``, ``8.0 s``, and as everywhere from a minute on."""
+    return f"{value:.1f} s" if 1 <= value < 59.95 else measured(value)
 
 
 def _segment(canvas: Canvas, span: Span, height: float, colour: str, words: str) -> None:

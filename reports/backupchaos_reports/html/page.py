@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backupchaos._version import __version__
+from backupchaos.durations import measured
 from backupchaos.results import SYMBOL, RunResult, Verdict
 from backupchaos_reports import words
 from backupchaos_reports.html import packing, views
@@ -62,7 +63,7 @@ def environment() -> Environment:
 
 def _seconds(value: Any) -> str:
     known = number(value)
-    return "unknown" if known is None else f"{known:.2f} s"
+    return "unknown" if known is None else measured(known)
 
 
 def write_report(runs: Sequence[StoredRun], out: Path, *, title: str | None = None) -> Path:
@@ -153,6 +154,6 @@ def facts(results: Sequence[RunResult]) -> list[tuple[str, str]]:
         ("Scenarios", str(len({r.scenario for r in results}))),
         ("Covered", f"{covered:,} of {words.plural(len(results), 'run')}"),
         ("Started", _clock(starts[0]) if starts else "unknown"),
-        ("Time of all runs", f"{sum(number(r.duration) or 0.0 for r in results):,.0f} s"),
+        ("Time of all runs", measured(sum(number(r.duration) or 0.0 for r in results))),
         ("backupchaos", ", ".join(visible(v, 40) for v in versions) or __version__),
     ]

@@ -22,7 +22,17 @@ PARSERS = [
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("5s", 5), ("250ms", 0.25), ("1m30s", 90), ("1h 5m", 3900), ("1.5h", 5400), ("10us", 1e-5), ("0s", 0)],
+    [
+        ("5s", 5),
+        ("250ms", 0.25),
+        ("1m30s", 90),
+        ("1h 5m", 3900),
+        ("2d", 172800),
+        ("1d12h", 129600),
+        ("1.5h", 5400),
+        ("10us", 1e-5),
+        ("0s", 0),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert units.parse_duration(text) == pytest.approx(seconds)
@@ -74,6 +84,7 @@ def test_no_sizes(text: object) -> None:
     [
         (units.parse_duration, 30, "30s"),
         (units.parse_duration, "2 min", "2m"),
+        (units.parse_duration, "3 days", "3d"),
         (units.parse_size, "16mb", "16MiB"),
         (units.parse_size, "16M", "16MiB"),
         (units.parse_rate, "1MB", "1MiB/s"),
@@ -131,7 +142,7 @@ def test_what_is_written_reads_back_the_same(kind: Any, numbers: st.SearchStrate
     check()
 
 
-@pytest.mark.parametrize("text", ["1m0.00001s", "0.0000005ms", "8784h"])
+@pytest.mark.parametrize("text", ["1m0.00001s", "0.0000005ms", "8784h", "366d"])
 def test_no_written_duration_breaks_what_stores_it(text: str) -> None:
     adapter: TypeAdapter[float] = TypeAdapter(units.Duration)
     seconds = adapter.validate_python(text, context={"from_file": True})
