@@ -229,3 +229,37 @@ def test_data_that_nobody_has_acknowledged(inside: Any) -> None:
             assert found["bytes"] > 0
             assert inside.call("unanswered", host="127.0.0.2", port=8090)["connections"] == 0
             far.close()
+
+
+def test_what_was_begun_answers_whoever_waits_for_it(inside: Any, top: str) -> None:
+    path = f"{top}/f"
+    inside.call("write_file", path=path, base64=base64.b64encode(b"data").decode(), mode=0o640)
+    mode = inside.begin("stat", path=path)
+    none = inside.begin("stat", path=f"{top}/none")
+    content = inside.begin("read_file", path=path)
+    assert inside.call("digest", path=path) == hashlib.sha256(b"data").hexdigest()
+    assert inside.usage(Place.SOURCE).total > 0
+    assert content()["base64"] == base64.b64encode(b"data").decode()
+    with pytest.raises(OSError, match="No such file") as caught:
+        none()
+    assert caught.value.errno == errno.ENOENT
+    assert mode()["mode"] == 0o640
+
+
+def test_what_was_begun_goes_on_beside_what_comes_next(inside: Any, top: str) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        # It cannot end before somebody has read what it writes, since that is more than a pipe holds.
+        inside.call("build_tree", root=top, spec={"files": 3000, "size": 3000, "features": []}, seed=1)
+        scan = inside.begin("scan_tree", fds=(write_end,), root=top)
+        os.close(write_end)
+        write_end = -1
+        assert inside.call("stat", path=top)["mode"]
+        with open(read_end, "rb") as pipe:
+            read_end = -1
+            assert pipe.read().count(b"\n") > 3000
+        assert scan()["files"] == 3000
+    finally:
+        for fd in (read_end, write_end):
+            if fd >= 0:
+                os.close(fd)

@@ -86,7 +86,9 @@ class Attempt:
 
     def _phases(self) -> None:
         self.history.append("phase", name="prepare")
-        self.world, self.words = make_world(self.scenario, self.target, self.options, self.history)
+        self.world, self.words = make_world(
+            self.scenario, self.target, self.options, self.history, self._ask_version
+        )
         world = self.world
         ground = Ground(
             sandbox=world.sandbox,
@@ -102,9 +104,6 @@ class Attempt:
         )
         phases = Phases(world, self.target, self.scenario, self.options.seed, ground)
         try:
-            version = self.target.parse_version(world.run(self.target.version(), what="version"))
-            # A target without a version command gives its name, which stands there already.
-            self.version = "" if version == self.target.name else version
             phases.make_faults()
             phases.init_repository()
             phases.phase("control")
@@ -124,6 +123,11 @@ class Attempt:
             phases.prove_bites()
         finally:
             phases.oracle.close()
+
+    def _ask_version(self, world: World) -> None:
+        version = self.target.parse_version(world.run(self.target.version(), what="version"))
+        # A target without a version command gives its name, which stands there already.
+        self.version = "" if version == self.target.name else version
 
     def _control(self, phases: Phases) -> None:
         """Job 1. That its restore is equal need not be shown twice in a session, for a job of the same rights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -54,6 +54,7 @@ class Oracle:
         self._target = target
         self._manifests: dict[str, Manifest] = {}
         self._kept: dict[str, int] = {}
+        self._scanning: set[int] = set()
         self._moved: Moved | None = None
 
     def files(self, which: str) -> list[str]:
@@ -63,13 +64,26 @@ class Oracle:
 
     def scan(self, which: str, path: str) -> Manifest:
         """Take a manifest of a directory inside; recorded in the history."""
+        return self.begin_scan(which, path)()
+
+    def begin_scan(self, which: str, path: str) -> Callable[[], Manifest]:
+        """As ``scan``, beside what comes next: the function that is returned waits for it, and records it.
+
+        Until then the harness has to leave the tree as it is.
+        """
         fd = os.memfd_create(f"manifest {which}")
-        try:
-            summary = self._world.sandbox.call("scan_tree", fds=(fd,), root=path)
-        except BaseException:
-            os.close(fd)
-            raise
-        manifest = Manifest(which, fd, summary)
+        self._scanning.add(fd)
+        finish = self._world.sandbox.begin("scan_tree", fds=(fd,), root=path)
+
+        def end() -> Manifest:
+            summary = finish()
+            self._scanning.discard(fd)
+            return self._taken(Manifest(which, fd, summary))
+
+        return end
+
+    def _taken(self, manifest: Manifest) -> Manifest:
+        which = manifest.which
         if which in self._manifests:
             self._manifests[which].close()
         self._manifests[which] = manifest
@@ -144,8 +158,12 @@ class Oracle:
             done = world.run(command, what=f"restore {which}", timeout=timeout, full_rights=not as_job)
         finally:
             world.sandbox.conceal(ABSENT, False)
-        comparison = self._compare(which, against, also, tuple(excused), self._moved if moved else None)
-        world.sandbox.call("remove_tree", path=world.path(Place.RESTORE))
+        actual = self._scan_restored(which)
+        emptied = world.sandbox.begin("remove_tree", path=world.path(Place.RESTORE))
+        try:
+            comparison = self._compare(actual, against, also, tuple(excused), self._moved if moved else None)
+        finally:
+            emptied()
         if comparison.vacuous and against.entries:
             return self.not_restored(which, snapshot, "nothing could be compared in the aspects promised")
         # Whatever the comparison calls unequal must show in a count: its root, or what it could not read.
@@ -173,13 +191,12 @@ class Oracle:
 
     def _compare(
         self,
-        which: str,
+        actual: Manifest,
         against: Manifest,
         also: Manifest | None,
         excused: tuple[str, ...],
         moved: Moved | None,
     ) -> Comparison:
-        actual = self._scan_restored(which)
         profile = self._world.profile
         aspects = frozenset(map(Aspect, profile.aspects))
         granularity = profile.mtime_granularity_ns
@@ -220,16 +237,25 @@ class Oracle:
         self._world.history.append("restore", **asdict(result))
         return result
 
-    def source_moved(self, which: str, path: str, after: str) -> str:
-        """Whether the source differs from its manifest, in words; nobody but the target can have done it."""
+    def begin_source_moved(self, which: str, after: str) -> Callable[[], str]:
+        """Look whether the source differs from its manifest, beside what comes next.
+
+        The function that is returned waits for the scan and tells it in words, none if it is the same. Nobody but the
+        target can have changed it. A restore has to wait for that, since it hides the source.
+        """
         before = self._manifests[which]
-        now = self.scan(f"{which}.again", path)
-        if now.identity == before.identity:
-            return ""
-        first = compare(before.path, now.path, limit=3).first
-        words = "; ".join(map(str, first)) or "its metadata"
-        self._world.history.append("source.moved", after=after, words=words)
-        return words
+        scanned = self.begin_scan(f"{which}.again", self._world.path(Place.SOURCE))
+
+        def end() -> str:
+            now = scanned()
+            if now.identity == before.identity:
+                return ""
+            first = compare(before.path, now.path, limit=3).first
+            words = "; ".join(map(str, first)) or "its metadata"
+            self._world.history.append("source.moved", after=after, words=words)
+            return words
+
+        return end
 
     def names(self) -> frozenset[str]:
         """Every file name in the source, before and after the change; a copy of one is no leftover."""
@@ -245,9 +271,10 @@ class Oracle:
         for manifest in self._manifests.values():
             manifest.close()
         self._manifests.clear()
-        for fd in self._kept.values():
+        for fd in (*self._kept.values(), *self._scanning):
             os.close(fd)
         self._kept.clear()
+        self._scanning.clear()
 
 
 def _exists(world: World, path: str) -> bool:

@@ -97,10 +97,10 @@ class Phases:
             )
         if doubts := self.records.report("control"):
             raise ControlFailed(f"the job says that it succeeded, but {'; '.join(doubts)}")
-        moved = self.oracle.source_moved("M1", self.world.path(Place.SOURCE), "the control job")
-        if moved:
-            raise ControlFailed(f"the job changed the source it was to back up: {moved}")
+        look = self.oracle.begin_source_moved("M1", "the control job")
         self.first = self.snapshots("control")
+        if moved := look():
+            raise ControlFailed(f"the job changed the source it was to back up: {moved}")
         if self.world.profile.history and not self.first:
             raise ControlFailed(f"the job succeeded, but no snapshot is listed{self.list_problem}")
         if restore:
@@ -169,8 +169,9 @@ class Phases:
             raise HarnessBroken("; ".join(run.failures))
         self.world.poll_links()  # what a link has counted, or the supervisor seen, is told when the fault is undone
         self.world.poll_sandbox()
-        self.oracle.source_moved("M2", self.world.path(Place.SOURCE), "the job")
+        look = self.oracle.begin_source_moved("M2", "the job")
         states.report("fault")
+        look()
         self.records.report("fault")
         left = end_leftovers(self.world)
         cut = any(fault.spec.on_link == REPOSITORY for fault in self.faults.values())
@@ -317,6 +318,7 @@ class Phases:
             self.world.history.append(
                 "check.tool", returncode=done.returncode, words="" if done.ok else done.last_words
             )
+        look = self.oracle.begin_source_moved("M2", "the run")
         now = self._listing()
         left = [
             f"{place}: {name}"
@@ -324,7 +326,7 @@ class Phases:
             for name in sorted(names - self._residue.get(place, set()))
         ]
         self.world.history.append("residue", when="at the end", processes=[], files=left[:50])
-        self.oracle.source_moved("M2", self.world.path(Place.SOURCE), "the run")
+        look()
 
     def prove_bites(self) -> None:
         """Ask every fault for its proof, once everything that could show one has happened."""

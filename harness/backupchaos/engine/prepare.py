@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sysconfig
 from base64 import b64encode
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,13 +101,16 @@ def volume_sizes(scenario: Scenario, size: int | None = None) -> dict[Place, int
     return chosen
 
 
-def make_source(world: World, scenario: Scenario, target: Target, seed: int) -> None:
-    """Generate the tree from the seed, or copy the real one; what was left out is recorded."""
+def begin_source(world: World, scenario: Scenario, seed: int) -> Callable[[], None]:
+    """Generate the tree from the seed, or copy the real one, beside what comes next.
+
+    The function that is returned waits for it; what was left out is recorded.
+    """
     root = world.path(Place.SOURCE)
     source = scenario.source
     if source.path is not None:
         limits = {"exclude": excluded(source.path)}
-        summary = world.sandbox.call(
+        making = world.sandbox.begin(
             "copy_tree", source=str(real_source(source.path)), destination=root, limits=limits
         )
     else:
@@ -115,8 +118,13 @@ def make_source(world: World, scenario: Scenario, target: Target, seed: int) -> 
         if source.names == "portable":
             features &= set(PORTABLE_FEATURES)
         spec = {"files": source.files, "size": source.size, "features": sorted(str(f) for f in features)}
-        summary = world.sandbox.call("build_tree", root=root, spec=spec, seed=seed)
-    world.history.append("source", **{key: value for key, value in summary.items() if key != "kind"})
+        making = world.sandbox.begin("build_tree", root=root, spec=spec, seed=seed)
+
+    def made() -> None:
+        summary = making()
+        world.history.append("source", **{key: value for key, value in summary.items() if key != "kind"})
+
+    return made
 
 
 def start_repository(
@@ -146,17 +154,22 @@ def start_repository(
         world.client_name = service.client_name
     controlled = Controlled(world, scenario, service, options.seed)
 
-    def start() -> int:
+    def spawn() -> None:
         for folder in service.folders(directory) if isinstance(service, Furnished) else ():
             world.sandbox.call("make_directory", path=folder)
         world.service_pid = controlled.start(_serve(world, service, directory, state, port))
+
+    def start() -> int:
+        spawn()
         _wait_for(world, service, port)
+        assert world.service_pid is not None
         return world.service_pid
 
     world.revive = start
-    start()
+    spawn()
+    links = open_links(world, scenario, options)  # while the server gets ready
+    _wait_for(world, service, port)
     guard.check_port(world.sandbox, port)
-    links = open_links(world, scenario, options)
     world.link = links.create(REPOSITORY, controlled.front(port))
     words = {"repository": f"{kind} ({service.name})", "link": links.server_used}
     location = service.location(world.link.port)
@@ -264,9 +277,16 @@ def _wait_for(world: World, service: Service, port: int) -> None:
 
 
 def make_world(
-    scenario: Scenario, target: Target, options: RunOptions, history: History
+    scenario: Scenario,
+    target: Target,
+    options: RunOptions,
+    history: History,
+    meanwhile: Callable[[World], None] = lambda world: None,
 ) -> tuple[World, Mapping[str, str]]:
-    """Everything up to a ready repository; the caller closes the world whatever happens."""
+    """Everything up to a ready repository; the caller closes the world whatever happens.
+
+    ``meanwhile`` is called when all is there but perhaps the source, for what needs none.
+    """
     kinds = choose_services(scenario, target, options.servers)
     databases = make_databases(kinds, options.environment)
     expose = [
@@ -286,7 +306,7 @@ def make_world(
         check_room(scenario, sandbox)
         if writable:
             history.append("note", text=f"not made by this run, and allowed: {', '.join(writable)}")
-        make_source(world, scenario, target, options.seed)
+        source_made = begin_source(world, scenario, options.seed)
         _stand_on_outlet(world, scenario)
         location, words = start_repository(world, scenario, target, options)
         words = {**words, **start_services(world, scenario, databases, options)}
@@ -301,6 +321,8 @@ def make_world(
             password=PASSWORD,
             services=world.services,
         )
+        meanwhile(world)
+        source_made()
     except BaseException:
         world.close()
         raise

@@ -8,7 +8,7 @@ All calls are made from one thread. Paths are paths *inside* the sandbox.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -281,6 +281,12 @@ class Sandbox(Protocol):
 
     def call(self, operation: str, /, *, fds: Sequence[int] = (), **arguments: Any) -> Any:
         """Run a named operation of ``backupchaos.environments.operations`` inside; arguments and result are JSON."""
+
+    def begin(self, operation: str, /, *, fds: Sequence[int] = (), **arguments: Any) -> Callable[[], Any]:
+        """Start such an operation and go on; the function that is returned waits for its end, and answers as ``call``.
+
+        Whoever begins one sees to it that nothing that is done meanwhile touches what it works on.
+        """
 
     def close(self) -> None:
         """End every process, unmount, remove; idempotent."""

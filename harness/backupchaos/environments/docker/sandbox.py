@@ -7,7 +7,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -307,15 +307,19 @@ class DockerSandbox(ContainerMounts):
 
     def call(self, operation: str, /, *, fds: Sequence[int] = (), **arguments: Any) -> Any:
         """Run an operation: on files in the keeper, on a process or the network where that is."""
+        return self.begin(operation, fds=fds, **arguments)()
+
+    def begin(self, operation: str, /, *, fds: Sequence[int] = (), **arguments: Any) -> Callable[[], Any]:
+        """Start an operation there; the function that is returned waits for its end."""
         if operation == "use_own_names":
             self._named = True
-            return self.member(TARGET).call(operation)
+            return self.member(TARGET).begin(operation)
         if operation in _IN_TARGET:
-            return self.member(TARGET).call(operation, fds=fds, **arguments)
+            return self.member(TARGET).begin(operation, fds=fds, **arguments)
         if "pid" in arguments:
             member, arguments["pid"] = self._inner(arguments["pid"])
-            return member.call(operation, fds=fds, **arguments)
-        return self.member(KEEPER).call(operation, fds=fds, **arguments)
+            return member.begin(operation, fds=fds, **arguments)
+        return self.member(KEEPER).begin(operation, fds=fds, **arguments)
 
     def close(self) -> None:
         """End all containers, then remove volumes, network and folder; idempotent, each step is tried."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from backupchaos.environments.local.channel import Message
 from backupchaos.errors import BackupChaosError, HarnessBroken, MissingCapability, UsageProblem
@@ -38,6 +39,13 @@ def problem_of(answer: Message) -> BackupChaosError:
     if kind == "OSError":
         return OperationFailed(answer["errno"], text)
     return HarnessBroken(text)
+
+
+def result_of(answer: Message) -> Any:
+    """What an agent's answer holds; raises the exception that it stands for."""
+    if "problem" in answer:
+        raise problem_of(answer)
+    return answer["ok"]
 
 
 def memory_file(content: bytes) -> int:

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from types import TracebackType
@@ -14,8 +14,8 @@ from typing import Any
 
 from backupchaos.commands import Command
 from backupchaos.environments.base import Place, ProcessInfo, Role, SandboxEvent, SyscallRule
-from backupchaos.environments.local.channel import Channel
-from backupchaos.environments.local.client import locate, memory_file, problem_of
+from backupchaos.environments.local.channel import Channel, Message
+from backupchaos.environments.local.client import locate, memory_file, result_of
 from backupchaos.environments.local.limit_client import LimitClient
 from backupchaos.environments.local.volume_client import VolumeClient
 from backupchaos.errors import HarnessBroken
@@ -51,6 +51,9 @@ class LocalSandbox(VolumeClient, LimitClient):
         self._paths = dict(paths)
         self._owner = os.getpid()
         self._exposed: set[str] = set()
+        self._begun = 0
+        self._answers: dict[int, Message] = {}
+        """Of operations that were begun, and for whose end nobody has waited yet."""
         self._closed = False
         self._environment = {
             "PATH": path_variable,
@@ -211,6 +214,19 @@ class LocalSandbox(VolumeClient, LimitClient):
         """
         return self._ask("call", fds, operation=operation, arguments=arguments)
 
+    def begin(self, operation: str, /, *, fds: Sequence[int] = (), **arguments: Any) -> Callable[[], Any]:
+        """Start an operation and go on; the function that is returned waits for its end, and answers as ``call``."""
+        self._begun += 1
+        tag = self._begun
+        self._send("call", fds, operation=operation, arguments=arguments, tag=tag)
+
+        def finish() -> Any:
+            while tag not in self._answers:
+                self._receive()
+            return result_of(self._answers.pop(tag))
+
+        return finish
+
     def close(self) -> None:
         """End every process, unmount, remove; idempotent. Waits until the kernel has done it."""
         if self._closed:
@@ -249,16 +265,32 @@ class LocalSandbox(VolumeClient, LimitClient):
         return answer
 
     def _exchange(self, what: str, fds: Sequence[int] = (), **arguments: Any) -> tuple[Any, list[int]]:
+        self._send(what, fds, **arguments)
+        while (answered := self._receive()) is None:
+            pass
+        answer, received = answered
+        return result_of(answer), received
+
+    def _send(self, what: str, fds: Sequence[int], **arguments: Any) -> None:
         if self._closed:
             raise HarnessBroken("the sandbox is closed")
         try:
             self._requests.send({"do": what, **arguments}, fds)
+        except OSError:
+            raise self._death() from None
+
+    def _receive(self) -> tuple[Message, list[int]] | None:
+        """The answer to what is waited for; None if it was that of an operation that was begun: it is put aside."""
+        if self._closed:
+            raise HarnessBroken("the sandbox is closed")
+        try:
             answer, received = self._requests.receive()
         except (EOFError, OSError):
             raise self._death() from None
-        if "problem" in answer:
-            raise problem_of(answer)
-        return answer["ok"], received
+        if "tag" not in answer:
+            return answer, received
+        self._answers[answer["tag"]] = answer
+        return None
 
     def _death(self) -> HarnessBroken:
         text = ""

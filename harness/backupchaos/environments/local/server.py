@@ -221,7 +221,8 @@ class Server(VolumeRequests, ProcessRequests):
         with suppress(operations.OperationProblem):  # the child says so again
             operations.find(message["operation"])
         return self._fork(
-            lambda: operations.run(message["operation"], message["arguments"], fds, roots=self.roots)
+            lambda: operations.run(message["operation"], message["arguments"], fds, roots=self.roots),
+            message.get("tag"),
         )
 
     def in_child(self, task: Callable[[], Any]) -> Pending:
@@ -239,7 +240,7 @@ class Server(VolumeRequests, ProcessRequests):
 
         return self._fork(answer)
 
-    def _fork(self, answer: Callable[[], Message]) -> Pending:
+    def _fork(self, answer: Callable[[], Message], tag: int | None = None) -> Pending:
         result, result_end = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
@@ -247,7 +248,7 @@ class Server(VolumeRequests, ProcessRequests):
         os.close(result_end)
         self.processes.own.add(pid)
         self._workers[result] = bytearray()
-        self.watch(result, lambda: self._collect(result))
+        self.watch(result, lambda: self._collect(result, tag))
         return Pending()
 
     def _work(self, answer: Callable[[], Message], result_end: int) -> None:
@@ -268,7 +269,7 @@ class Server(VolumeRequests, ProcessRequests):
         self._requests.close()
         self._events.close()
 
-    def _collect(self, result: int) -> None:
+    def _collect(self, result: int, tag: int | None) -> None:
         data = self._workers[result]
         chunk = os.read(result, 1 << 20)
         if chunk:
@@ -277,7 +278,7 @@ class Server(VolumeRequests, ProcessRequests):
         self.unwatch(result)
         os.close(result)
         del self._workers[result]
-        if data:
-            self._requests.send(json.loads(data))
-        else:
-            self._refuse("HarnessBroken", "an operation ended without an answer")
+        text = "an operation ended without an answer"
+        answer = json.loads(data) if data else {"problem": "HarnessBroken", "text": text, "errno": 0}
+        # Who has not waited for it knows by the tag whose answer this is.
+        self._requests.send(answer if tag is None else {**answer, "tag": tag})
