@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,18 @@ def run_here(tmp_path: Path) -> RunHere:
         return run_scenario(scenario, target, RunOptions(**chosen))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def controls() -> dict[str, bool]:
+    """The control restores of this session, as runs of one command share them."""
+    return {}
+
+
+@pytest.fixture
+def run_of_many(run_here: RunHere, controls: dict[str, bool]) -> RunHere:
+    """As ``run_here``, but the control restore of a target, source and repository is made once for all of these runs.
+
+    Not for targets that make a sound control restore once and not another time under the same name.
+    """
+    return partial(run_here, control_cache=controls)

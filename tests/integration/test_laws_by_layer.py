@@ -121,11 +121,11 @@ def test_every_cell_is_filled_or_explained() -> None:
 
 
 @pytest.mark.parametrize(("layer", "law"), sorted(LIES))
-def test_the_lie_is_found(layer: str, law: str, run_here: Callable[..., Run]) -> None:
+def test_the_lie_is_found(layer: str, law: str, run_of_many: Callable[..., Run]) -> None:
     lie = LIES[layer, law]
     world = worlds.WORLDS[lie.world]
     assert layer in {spec.layer for spec in world.faults.values()}
-    run = run_here(world, ReferenceTarget(misbehave=(lie.misbehaviour,), extra_env=worlds.FAST))
+    run = run_of_many(world, ReferenceTarget(misbehave=(lie.misbehaviour,), extra_env=worlds.FAST))
     rows = [f"{c.verdict} {c.id}: {c.expected} | {c.observed}" for c in run.checks]
     assert run.verdict is Verdict.FAIL, "\n".join([run.result.headline, *rows])
     assert lie.row in {check.id for check in run.checks if check.verdict is Verdict.FAIL}, "\n".join(rows)

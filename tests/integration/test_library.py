@@ -33,7 +33,14 @@ NOT_THE_REFERENCE_JOBS = {
 }
 """It keeps no cache, no temporary files and no lock, starts no helpers and speaks no HTTP."""
 
-HURRIED = {"dns_silent", "network_blackhole_persistent", "network_half_open"}
+HURRIED = {
+    "dns_failure_persistent",
+    "dns_silent",
+    "network_blackhole_persistent",
+    "network_half_open",
+    "network_loss_persistent",
+    "service_killed_for_good",
+}
 """Most of their time is the reference job's own patience; less of it tells the same story."""
 PATIENCE = {"BACKUPCHAOS_REFERENCE_RETRY_BASE": "0.05s", "BACKUPCHAOS_REFERENCE_TIMEOUT": "2s"}
 
@@ -49,12 +56,12 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_honest_job_passes_every_scenario(name: str, run_here: Callable[..., Run]) -> None:
+def test_the_honest_job_passes_every_scenario(name: str, run_of_many: Callable[..., Run]) -> None:
     scenario = library.load(name)
     if scenario.source.path == "/usr/share/doc" and not Path(scenario.source.path).is_dir():
         pytest.skip("not for this machine: there is no /usr/share/doc")
     try:
-        run = run_here(scenario, ReferenceTarget(extra_env=PATIENCE if name in HURRIED else {}))
+        run = run_of_many(scenario, ReferenceTarget(extra_env=PATIENCE if name in HURRIED else {}))
     except MissingCapability as missing:
         if name not in NOT_THE_REFERENCE_JOBS:
             raise
@@ -81,20 +88,20 @@ EXPLAINED = [
 
 @pytest.mark.parametrize(("target", "scenario", "verdict", "severity"), EXPLAINED)
 def test_other_tools_get_the_verdict_that_is_explained(
-    target: str, scenario: str, verdict: Verdict, severity: str, run_here: Callable[..., Run]
+    target: str, scenario: str, verdict: Verdict, severity: str, run_of_many: Callable[..., Run]
 ) -> None:
-    run = run_here(library.load(scenario), resolve_target(target))
+    run = run_of_many(library.load(scenario), resolve_target(target))
     assert run.verdict is verdict, rows(run)
     assert run.result.severity == severity
 
 
-def test_a_tool_without_a_link_is_not_covered(run_here: Callable[..., Run]) -> None:
+def test_a_tool_without_a_link_is_not_covered(run_of_many: Callable[..., Run]) -> None:
     class Local(type(resolve_target("borg"))):  # type: ignore[misc]
         def available(self) -> None:
             """Whether borg is installed does not matter here."""
 
     with pytest.raises(MissingCapability, match="speaks only local"):
-        run_here(library.load("network_loss"), Local())
+        run_of_many(library.load("network_loss"), Local())
 
 
 def test_the_page_of_results_names_every_quick_scenario() -> None:

@@ -141,13 +141,13 @@ def test_retries_that_are_only_claimed_are_found_however_the_link_broke(
 
 
 @pytest.mark.parametrize("world", [_in(world, world) for world in sorted(worlds.WORLDS)])
-def test_the_honest_job_is_not_accused(world: str, run_here: Callable[..., Run]) -> None:
+def test_the_honest_job_is_not_accused(world: str, run_of_many: Callable[..., Run]) -> None:
     honest = ReferenceTarget(extra_env=worlds.FAST)
     if world in worlds.NEEDS_A_LOCK:
         with pytest.raises(MissingCapability, match="leaves no lock"):
-            run_here(worlds.WORLDS[world], honest)
+            run_of_many(worlds.WORLDS[world], honest)
         return
-    run = run_here(worlds.WORLDS[world], honest)
+    run = run_of_many(worlds.WORLDS[world], honest)
     assert run.verdict is Verdict.PASS, explain(run)
 
 
