@@ -17,7 +17,7 @@ from backupchaos.targets.base import TIER_WORDS, BaseTarget, LogRecord, Profile,
 from backupchaos.targets.dump import dump
 from backupchaos_targets.command_loader import load_table, load_yaml
 from backupchaos_targets.command_model import PLACEHOLDERS, Line, Refined, TargetFile, fill, placeholders
-from backupchaos_targets.parsing import integer_of, json_object, level_of, plain_record, text_of
+from backupchaos_targets.parsing import integer_of, json_object, level_of, plain_level, text_of
 
 _SHELL = "/bin/sh"
 
@@ -196,13 +196,16 @@ class CommandTarget(BaseTarget):
         if record is not None and keys is not None:
             level, message = level_of(record.get(keys.level)), text_of(record.get(keys.message)) or line
         else:
-            plain = plain_record(line)
-            level, message = plain.level, plain.message
+            level, message = plain_level(line), line
         if log.error and matches(log.error, line):
             level = "error"
         elif log.warning and matches(log.warning, line):
             level = "warning"
-        link = next((name for name, pattern in log.links.items() if matches(pattern, line)), "")
+        link = (
+            next((name for name, pattern in log.links.items() if matches(pattern, line)), "")
+            if log.links
+            else ""
+        )
         retry = log.retry is not None and matches(log.retry, line)
         if retry and level == "info":
             level = "warning"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from backupchaos.targets.base import WARNS, LogRecord
@@ -75,11 +77,43 @@ WORDS_OF_ERRORS = frozenset(
 """What a line of an error has in it: common words, or the system's own words for an error number."""
 
 
-def plain_record(line: str) -> LogRecord:
-    """A line without structure: its own first word says that it warns, or its level is guessed from common words."""
+def any_of(words: Iterable[str]) -> re.Pattern[str]:
+    """What finds one of the words anywhere in a text; about as fast for a hundred as for three.
+
+    A tree of their letters, so that nearly every place in a text is done with at its first letter.
+    """
+    tree: dict[str, Any] = {}
+    known = set(words)
+    for word in known:
+        if any(other != word and other in word for other in known):
+            continue  # where it is, the shorter one is
+        node = tree
+        for letter in word:
+            node = node.setdefault(letter, {})
+    return re.compile(_branches(tree))
+
+
+def _branches(node: Mapping[str, Any]) -> str:
+    parts = [re.escape(letter) + _branches(below) for letter, below in sorted(node.items())]
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})" if parts else ""
+
+
+_ERRS = any_of(WORDS_OF_ERRORS)
+
+
+def plain_level(line: str) -> str:
+    """The level of a line without structure: its own first word says that it warns, or it is guessed from common words.
+
+    Every line that a job prints passes here while it runs: what this takes is taken from the job.
+    """
     if WARNS.match(line):
-        return LogRecord("warning", line)
+        return "warning"
     lower = line.lower()
-    if any(word in lower for word in WORDS_OF_ERRORS):
-        return LogRecord("error", line)
-    return LogRecord("warning" if "warn" in lower else "info", line)
+    if _ERRS.search(lower):
+        return "error"
+    return "warning" if "warn" in lower else "info"
+
+
+def plain_record(line: str) -> LogRecord:
+    """A line without structure, with its level."""
+    return LogRecord(plain_level(line), line)
