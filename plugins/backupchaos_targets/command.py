@@ -233,6 +233,7 @@ def _profile(file: TargetFile) -> Profile:
         exit_codes=dict(file.exit_codes),
         history=file.snapshots is not None,
         retries="log" if file.log.retry else "link",
+        knows_retries=file.log.retry is not None,
         log_fields=tuple(name for name in fields if keys is not None and getattr(keys, name)),
         mtime_granularity_ns=1 if granularity is None else max(1, round(granularity * 1e9)),
         refinements={scenario: _refinement(refined) for scenario, refined in file.expect.items()},

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from backupchaos.checks.announced import LAW, retries_are_real
 from backupchaos.checks.case import Case
 from backupchaos.checks.gaps import backoff, grouped
 from backupchaos.checks.heard import since_the_faults, unusual
 from backupchaos.checks.rows import row
 from backupchaos.durations import format_duration, measured
-from backupchaos.history import Event
 from backupchaos.model.expectations import TRANSITIONS, LogExpectation
 from backupchaos.model.patterns import matches
 from backupchaos.model.scenario import Scenario
@@ -18,18 +18,6 @@ from backupchaos.results import CheckResult, Evidence, Retry
 from backupchaos.trees.spelling import spellings
 from backupchaos.units import format_range
 
-LAW = "as_declared"
-ONE_QUESTION = 0.1
-"""Seconds: a resolver asks for addresses of both sorts at once, and repeats itself."""
-CUTS = (
-    "network.down",
-    "network.flap",
-    "network.reset",
-    "network.cut_after",
-    "service.kill",
-    "service.restart",
-)
-"""Faults after which a retry is a new connection."""
 LEVELS = {"info": 0, "warning": 1, "error": 2}
 
 
@@ -158,7 +146,7 @@ def retries(case: Case) -> list[CheckResult]:
                 evidence=[Evidence(f"retry by {_where(r)}: {r.cause}"[:200], t=r.t) for r in seen[:20]],
             )
         )
-    rows += _retries_are_real(case, seen)
+    rows += retries_are_real(case, seen)
     if expect.backoff is not None:
         rows.append(backoff(case, seen, LAW))
     return rows
@@ -170,83 +158,6 @@ def _where(retry: Retry) -> str:
 
 def _by_link(seen: Sequence[Retry]) -> str:
     return ", ".join(f"{link or 'no link named'} {len(mine)}" for link, mine in grouped(seen).items())
-
-
-def _retries_are_real(case: Case, seen: list[Retry]) -> list[CheckResult]:
-    """A job that says it retries over a broken link must be seen knocking, at that very link if it names one.
-
-    What it tried again at a file, as the supervisor saw, is not looked for there.
-    """
-    cut = list(dict.fromkeys(f.on_link for f in case.scenario.faults.values() if f.kind in CUTS))
-    claimed = _not_at_files(case, [retry for retry in seen if retry.source == "log"])
-    if not cut or not claimed or not case.of("link"):
-        return []
-    if all(retry.link for retry in claimed):
-        groups = [([place], [r for r in claimed if r.link == place]) for place in cut]
-    else:
-        groups = [(cut, claimed)]
-    return [_reaches_the_link(case, places, mine) for places, mine in groups if mine]
-
-
-def _not_at_files(case: Case, claimed: list[Retry]) -> list[Retry]:
-    """Without as many of those that name no link as there were calls on files that were refused again."""
-    seen = len(case.retries("syscall"))
-    nameless = [retry for retry in claimed if not retry.link][:seen]
-    return [retry for retry in claimed if retry not in nameless]
-
-
-def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry]) -> CheckResult:
-    # Only while the job ran: lists and restores come over the same link afterwards. Refused connects are counted a moment
-    # later, and asked for once more before the end is written down. And only from the blow on: a job that is cut at once
-    # has made its very first connection just before it retries.
-    end = case.end()
-    ended = end.t if end is not None else claimed[-1].t
-    begun = max(claimed[0].t - 1.0, _first_blow(case, places))
-    during = [
-        event
-        for event in case.of("link")
-        if begun <= event.t
-        and (event.t <= ended or (end is not None and event["ev"] == "refused" and event.seq < end.seq))
-    ]
-    came = [e for e in during if e["ev"] in {"open", "refused"} and e.get("link", places[0]) in places]
-    strangers = sum(_count(event) for event in came if "strangers" in event.data)
-    knocks = sum(map(_count, came)) - strangers + _asked_in_vain(during, places)
-    enough = knocks * 2 >= len(claimed)
-    unsure = not enough and (knocks + strangers) * 2 >= len(claimed)
-    whose = f" to the {' or the '.join(places)}" if case.scenario.services else ""
-    return row(
-        "retries_real",
-        f"announced retries reach the link{whose}",
-        f"about {len(claimed)} new connections or refusals",
-        f"{knocks}" + (f", and {strangers} refusals that may be strangers'" if strangers else ""),
-        None if unsure else enough,
-        law=LAW,
-        reason="on a network that is shared nobody can tell whose connects were refused" if unsure else "",
-    )
-
-
-def _count(event: Event) -> int:
-    return int(event.get("count", 1))
-
-
-def _first_blow(case: Case, places: Sequence[str]) -> float:
-    """When the first of the faults that cut these links was being brought into force."""
-    cuts = {
-        name for name, fault in case.scenario.faults.items() if fault.kind in CUTS and fault.on_link in places
-    }
-    times = [event.t for event in case.of("fault") if event["name"] in cuts]
-    return min(times, default=float("-inf"))
-
-
-def _asked_in_vain(during: Sequence[Event], places: Sequence[str]) -> int:
-    """Attempts that got no further than to ask for the link's name: several questions at once are one."""
-    asked = sorted(
-        event.t
-        for event in during
-        if event["ev"] == "name" and event.get("cause") and event["type"] in {"A", "AAAA"}
-        if event["name"].partition(".")[0] in places
-    )
-    return sum(1 for before, t in pairwise([float("-inf"), *asked]) if t - before > ONE_QUESTION)
 
 
 def duration(case: Case) -> list[CheckResult]:

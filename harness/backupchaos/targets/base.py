@@ -153,6 +153,8 @@ class Profile:
     """By scenario name."""
     uses: Mapping[str, tuple[DatabaseKind, ...]] = field(default_factory=dict)
     needs: frozenset[str] = frozenset()
+    knows_retries: bool = True
+    """Which lines announce a retry is known (``LogRecord.retry``); else those are looked at that sound like one."""
 
     def outcome(self, returncode: int) -> str:
         """``success``, ``partial`` or ``failure`` for an exit code; signals are failures."""
