@@ -73,6 +73,7 @@ class Backup:
         document = self._document(manifest)
         if misbehaviour.on("success_before_durable"):
             self.job.to(State.SUCCESS, f"snapshot {self._snapshot}", snapshot=self._snapshot)
+            time.sleep(planted.FLUSH_SECONDS)
         self.repository.sync()
         with self.job.guard.deferred():
             self.repository.publish_snapshot(self._snapshot, document, self.temporary())

@@ -33,6 +33,8 @@ Read = Callable[[], tuple[Entry, list[Piece]] | None]
 IsOver = Callable[[str], bool]
 _LOCK = "locks.leftover"
 _CHILD_SECONDS = 600
+FLUSH_SECONDS = 1.0
+"""success_before_durable: so long is it at work after it said so. Who is quicker than the signal has told no lie."""
 
 
 class Backup:
