@@ -69,6 +69,25 @@ def test_a_restore_from_the_cache_is_none(run_here: Callable[..., Run]) -> None:
     assert run.verdict is Verdict.FAIL, run.result.headline
 
 
+@pytest.mark.parametrize("place", ["$HOME", "{state}", "/var/tmp", "/dev/shm"])
+def test_a_restore_from_a_spool_is_none(place: str, run_here: Callable[..., Run]) -> None:
+    """Mirror and history alike: who cannot say that the tool had no room reserved does not say that it is well."""
+    spool = {
+        "shell": f"mkdir -p {place}/s; rm -rf {place}/s/*; cp -a {{source}}/. {place}/s/; date > {{repository}}/done"
+    }
+    run = run_here(
+        world(), cheat(backup=spool, restore={"shell": f"ls {{repository}}; cp -a {place}/s/. {{restore}}/"})
+    )
+    assert row(run, "honest.stored").verdict is Verdict.UNVERIFIED, run.result.headline
+    assert run.verdict is Verdict.UNVERIFIED
+    dated = {
+        "shell": f"n=$(ls {{repository}} | wc -l); mkdir -p {place}/s; cp -a {{source}} {place}/s/$n; date > {{repository}}/$n"
+    }
+    back = {"shell": f"ls {{repository}}; cp -a {place}/s/{{snapshot}}/. {{restore}}/"}
+    run = run_here(world(), cheat(backup=dated, snapshots=LIST, restore=back))
+    assert run.verdict is Verdict.UNVERIFIED, run.result.headline
+
+
 def test_the_restored_root_must_be_restored(run_here: Callable[..., Run]) -> None:
     target = cheat(
         backup=COPY, restore={"shell": "ls {repository} {restore}"}, restored_root="/backupchaos/source"

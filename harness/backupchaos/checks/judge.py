@@ -9,6 +9,7 @@ from backupchaos.checks.beside import beside
 from backupchaos.checks.case import JOB, Case
 from backupchaos.checks.laws import LAWS, describe_restore
 from backupchaos.checks.rows import row
+from backupchaos.checks.stored import stored
 from backupchaos.checks.table import TABLE
 from backupchaos.checks.tiers import tiers
 from backupchaos.results import CheckResult, Evidence, FaultResult, Verdict
@@ -21,7 +22,7 @@ ORDER = (Verdict.INVALID, Verdict.FAIL, Verdict.UNVERIFIED)
 def evaluate(case: Case) -> list[CheckResult]:
     """Every row. A check that crashes gives an ``unverified`` row, never silence."""
     rows: list[CheckResult] = list(_fault_rows(case))
-    for check in (*LAWS, tiers, beside, *TABLE):
+    for check in (*LAWS, stored, tiers, beside, *TABLE):
         try:
             rows += check(case)
         except Exception as error:
@@ -93,7 +94,10 @@ def severity(case: Case, rows: Sequence[CheckResult]) -> str:
     laws = {result.law for result in failed}
     for broken, word in (
         ("source" in ids or "no_collateral" in laws, "damage"),
-        (any(i == "honest.listed" or i.startswith("honest.tier.") for i in ids), "misleading"),
+        (
+            any(i in {"honest.listed", "honest.stored"} or i.startswith("honest.tier.") for i in ids),
+            "misleading",
+        ),
         ("recoverable" in laws, "wedged"),
         ("bounded" in laws, "hang"),
         ("loud" in laws, "silent"),

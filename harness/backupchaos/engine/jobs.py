@@ -171,6 +171,7 @@ class JobRun:
             link_bytes=link_bytes,
             tiers={tier: list(both) for tier, both in moved.items() if tier},
             grown=max(self._facts.bytes, self._volume.grown),
+            held=self._volume.held,
             seconds=round(ended - started, 4),
         )
         return JobResult(

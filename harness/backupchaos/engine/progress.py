@@ -115,7 +115,10 @@ class VolumeProgress:
         self._holds = {f"{RULE}.{count}": count for count in sorted(counts)}
         self._stopped: list[str] = []
         self._base: Usage | None = None
+        self._sized = "volumes" in world.sandbox.capabilities
         self.grown = 0
+        self.held: int | None = None
+        """What lies on the volume, as it was last looked at; None where it shares a disk with others."""
 
     def begin(self) -> None:
         """Count from here."""
@@ -135,6 +138,7 @@ class VolumeProgress:
         """Tell the schedule how much has been stored; where calls are counted, what their count cannot have missed."""
         assert self._base is not None, "begin() comes first"
         self.grown = max(self.grown, usage.used - self._base.used)
+        self.held = usage.used if self._sized else None
         stored = self.grown
         if self._holds:
             more = max(0, (usage.files - usage.free_files) - (self._base.files - self._base.free_files))
