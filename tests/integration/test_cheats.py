@@ -106,6 +106,27 @@ def test_a_job_that_eats_its_source_is_accused(run_here: Callable[..., Run]) -> 
     assert "harness broke" not in run.result.headline
 
 
+TAR = {"shell": "tar -xf {repository}/{snapshot} -C {restore}"}
+NUMBERED = {"shell": "tar -cf {repository}/$(ls {repository} | wc -l) -C {source} ."}
+NEWEST_LOST = world(
+    faults={"lost": {"repository.delete": "repository", "pick": "newest"}},
+    waive={"no_collateral": "the fault takes the older snapshot away", "recoverable": "see there"},
+)
+
+
+def test_a_name_that_damage_has_set_free_may_be_given_again(run_here: Callable[..., Run]) -> None:
+    run = run_here(NEWEST_LOST, cheat(backup=NUMBERED, snapshots=LIST, restore=TAR))
+    assert row(run, "honest").verdict is Verdict.PASS, run.result.headline
+    assert run.verdict is Verdict.PASS, run.result.headline
+
+
+def test_an_old_snapshot_under_its_old_name_is_no_new_one(run_here: Callable[..., Run]) -> None:
+    lazy = {"shell": "[ -e {repository}/0 ] || tar -cf {repository}/0 -C {source} ."}
+    run = run_here(world(), cheat(backup=lazy, snapshots=LIST, restore=TAR))
+    assert row(run, "honest").verdict is Verdict.FAIL
+    assert row(run, "honest").observed.startswith("no new snapshot")
+
+
 def test_a_check_that_always_fails_proves_nothing(run_here: Callable[..., Run]) -> None:
     run = run_here(ROT, cheat(backup=DATED, snapshots=LIST, restore=PICK, check="false"))
     assert run.verdict is Verdict.INVALID

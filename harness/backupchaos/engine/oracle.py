@@ -119,6 +119,11 @@ class Oracle:
         words = [f"{path} ({how})" for path, how in list(leniency.items())[:SHOWN]]
         self._world.history.append("source.leniency", paths=words)
 
+    @property
+    def lenient(self) -> bool:
+        """Whether the source changed under the job, so that a restore may be equal to more than one tree."""
+        return self._moved is not None
+
     def _begins(self, path: str, of_after: bool, length: int) -> str:
         """What a version of a file begins with: that of after was kept, that of before is the source again."""
         call = self._world.sandbox.call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from backupchaos.engine.beside import another_backup
@@ -249,12 +250,23 @@ class Phases:
                 self.world.history, fresh, claims, lambda which, name: restore(which, name, excused=excused)
             )
         elif claims and not fresh:
-            oracle.not_restored("newest", None, f"no new snapshot is listed{self.list_problem}")
+            again = None if oracle.lenient or not after else restore("same name", after[-1], excused=excused)
+            self._without_a_new_name(again)
         elif claims:
             restore("newest", fresh[-1], excused=excused)
         elif fresh:
             # Nobody claimed it, but the next person who restores "the newest" will get it.
             restore("unclaimed", fresh[-1])
+
+    def _without_a_new_name(self, again: RestoreResult | None) -> None:
+        """The job claims a snapshot, and no name in the list is new: one that holds the changed source can only be its own.
+
+        Who numbers snapshots by those that it finds gives a name again, once damage has taken the newest one away.
+        """
+        if again is not None and again.equal:
+            self.world.history.append("restore", **asdict(replace(again, which="newest")))
+        else:
+            self.oracle.not_restored("newest", None, f"no new snapshot is listed{self.list_problem}")
 
     def _named(self, *, partial: bool) -> list[str]:
         """Of the files that a fault kept the job from, those that it has named: a partial success
