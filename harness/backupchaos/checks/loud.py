@@ -3,7 +3,8 @@
 With several faults a record may name the cause of one that the job survived, and say nothing of the one that ended
 it. The failure must tell of the one that struck last (``order``), in a record from after its first blow; if it tells only
 of others, or not of one whose blows nobody could time, nobody knows whether it was loud, and the row is ``unverified``.
-What was said before any fault came, or is said by the control job as well, names no cause.
+What was said before any fault came, or is said by the control job as well, names no cause. Who names all causes there are
+has named none either (``guesses``), but may know no better: ``unverified``.
 A job that the fault killed by SIGKILL had no chance to log: its exit status must do, if nobody was told of success.
 """
 
@@ -13,6 +14,7 @@ import re
 from collections.abc import Sequence
 
 from backupchaos.checks.case import Case
+from backupchaos.checks.guesses import without_guesses
 from backupchaos.checks.heard import since_the_faults, unusual
 from backupchaos.checks.order import AT_ONCE, last_blows
 from backupchaos.checks.rows import row
@@ -39,16 +41,21 @@ def loud(case: Case) -> list[CheckResult]:
     # The failure must be an error record; its cause may stand in a warning before it.
     graver = [event for event in case.logs() if records and event["level"] in {"error", "warning"}]
     spoken = unusual(case, since_the_faults(case, graver, {name for name, _ in wanted}))
-    named = _naming(spoken, [pattern for _, pattern in wanted])
+    patterns = [pattern for _, pattern in wanted]
+    guessed, spoken = _naming(spoken, patterns), without_guesses(spoken)
+    named = _naming(spoken, patterns)
     expected = f"exit code not 0, {' or '.join(sorted(levels))} record naming the cause"
     if job.returncode == 0:
         return [row("loud", TITLE, expected, "exit code 0", False, law="loud")]
     if not wanted:
         return [row("loud", TITLE, expected, f"{len(records)} records", bool(records), law="loud")]
     silent, told = _of_the_last(case, job, spoken) if named else ("", [])
-    shown = told or named or records
+    shown = told or named or guessed or records
     evidence = [Evidence(event["text"][:300], (event.seq,), event.t) for event in shown[:5]]
-    if not named:
+    if guessed and not named:
+        silent = "so many causes are named that none is"
+        observed = f"exit {job.returncode}; {silent}: {_best(guessed)!r}"
+    elif not named:
         observed = f"exit {job.returncode}; {len(records)} records, none names the cause"
     elif silent:
         observed = f"exit {job.returncode}; {silent}: {_best(told or named)!r}"

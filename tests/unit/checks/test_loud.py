@@ -110,3 +110,33 @@ def test_what_is_said_before_the_fault_comes_names_no_cause() -> None:
 def test_what_the_control_job_says_as_well_names_no_cause() -> None:
     assert told(("control", 0.1, "error: no space, 5 of 6"), LATE).verdict is Verdict.FAIL
     assert told(("control", 0.1, "error: no room, 5 of 6"), LATE).verdict is Verdict.PASS
+
+
+ANYTHING = "backup failed: check for space left (no space left?), permissions, the network connection and the password"
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [("error", ANYTHING)],
+        [("error", f"maybe {words}") for words in (
+            "no space left", "permission denied", "connection refused", "timed out", "out of memory", "too many open files",
+            "read-only file system", "killed by a signal")],
+    ],
+    ids=["in one line", "line by line"],
+)  # fmt: skip
+def test_who_names_every_cause_has_named_none(log: list[tuple[str, str]]) -> None:
+    row = judged(log, causes=(FULL,))
+    assert row.verdict is Verdict.UNVERIFIED
+    assert "so many causes" in row.observed
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [("error", ANYTHING), SPACE],
+        [("error", "ssh: Permission denied (publickey,password). Connection closed"), SPACE],
+    ],
+)
+def test_guesses_beside_the_cause_do_no_harm(log: list[tuple[str, str]]) -> None:
+    assert judged(log, causes=(FULL,)).verdict is Verdict.PASS
