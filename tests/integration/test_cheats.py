@@ -127,6 +127,17 @@ def test_an_old_snapshot_under_its_old_name_is_no_new_one(run_here: Callable[...
     assert row(run, "honest").observed.startswith("no new snapshot")
 
 
+def test_what_the_control_job_left_running_does_no_work_of_the_next_job(run_here: Callable[..., Run]) -> None:
+    """It was born before there was a fault, and would meet none."""
+    daemon = {
+        "shell": "n=$(ls {repository} | wc -l); pgrep -x sleep && exit 1; cp -a {source} {repository}/$n; "
+        "if [ $n = 0 ]; then setsid sleep 1000 > /dev/null 2>&1 & fi; true"
+    }
+    run = run_here(world(), cheat(backup=daemon, snapshots=LIST, restore=PICK))
+    assert run.outcome == "success", run.result.headline
+    assert row(run, "clean").verdict is Verdict.FAIL, "it was left behind all the same"
+
+
 def test_a_check_that_always_fails_proves_nothing(run_here: Callable[..., Run]) -> None:
     run = run_here(ROT, cheat(backup=DATED, snapshots=LIST, restore=PICK, check="false"))
     assert run.verdict is Verdict.INVALID
