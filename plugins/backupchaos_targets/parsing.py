@@ -72,8 +72,10 @@ def level_of(value: Any, default: str = "info") -> str:
 
 
 WORDS_OF_ERRORS = frozenset(
-    ("error", "fatal", "fail", "cannot", "denied", "no space", "unable", "vanished", "removed before")
-) | {os.strerror(number).lower() for number in errno.errorcode}
+    {"error", "fatal", "fail", "cannot", "denied", "no space", "unable", "limit exceeded", "killed"}
+    | {"vanished", "removed before", "changed as we read", "shrank by"}
+    | {os.strerror(number).lower() for number in errno.errorcode}
+)
 """What a line of an error has in it: common words, or the system's own words for an error number."""
 
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 from tests.faults.bench import Bench, Tried, bench, python
 
-from backupchaos.errors import HarnessBroken
+from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.model.faults.repository import RepositoryRollback, RepositoryTruncate
 
 pytestmark = pytest.mark.needs("namespaces", "seccomp")
@@ -216,7 +216,7 @@ def test_one_file_cannot_be_exchanged(tmp_path: Path) -> None:
     fault = {"repository.bitflip": "repository", "how": "swapped"}
     with bench(tmp_path, fault, python("pass")) as made:
         assert made.run("sh", "-c", f"echo a >{made.world.workspace.location.path}/only").ok
-        with pytest.raises(HarnessBroken, match="no second file"):
+        with pytest.raises(MissingCapability, match="none to exchange with"):
             made.go()
 
 

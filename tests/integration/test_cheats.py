@@ -108,8 +108,9 @@ def test_a_job_that_eats_its_source_is_accused(run_here: Callable[..., Run]) -> 
 
 TAR = {"shell": "tar -xf {repository}/{snapshot} -C {restore}"}
 NUMBERED = {"shell": "tar -cf {repository}/$(ls {repository} | wc -l) -C {source} ."}
+NEWEST_LOST_FAULT = {"lost": {"repository.delete": "repository", "pick": "newest"}}
 NEWEST_LOST = world(
-    faults={"lost": {"repository.delete": "repository", "pick": "newest"}},
+    faults=NEWEST_LOST_FAULT,
     waive={"no_collateral": "the fault takes the older snapshot away", "recoverable": "see there"},
 )
 
@@ -118,6 +119,17 @@ def test_a_name_that_damage_has_set_free_may_be_given_again(run_here: Callable[.
     run = run_here(NEWEST_LOST, cheat(backup=NUMBERED, snapshots=LIST, restore=TAR))
     assert row(run, "honest").verdict is Verdict.PASS, run.result.headline
     assert run.verdict is Verdict.PASS, run.result.headline
+
+
+@pytest.mark.parametrize("job", [NUMBERED, {"shell": "tar -cf {repository}/$(date +%s%N) -C {source} ."}])
+def test_who_keeps_a_snapshot_in_one_file_is_not_accused_of_its_loss(
+    job: dict[str, str], run_here: Callable[..., Run]
+) -> None:
+    """It is no longer listed, or its name is that of the new one: the fault alone has done that."""
+    lost = world(faults=NEWEST_LOST_FAULT, expect={"older": "loud"})
+    run = run_here(lost, cheat(backup=job, snapshots=LIST, restore=TAR))
+    assert row(run, "no_collateral").verdict is Verdict.UNVERIFIED, run.result.headline
+    assert run.verdict is Verdict.UNVERIFIED, run.result.headline
 
 
 def test_an_old_snapshot_under_its_old_name_is_no_new_one(run_here: Callable[..., Run]) -> None:

@@ -217,6 +217,10 @@ def test_a_table_gives_file_and_key(tmp_path: Path) -> None:
     [
         ('file has vanished: "/source/a.csv"', "error"),
         ("tar: ./a: File removed before we read it", "error"),
+        ("tar: ./a: file changed as we read it", "error"),
+        ("tar: ./a: File shrank by 311511 bytes; padding with zeros", "error"),
+        ("File size limit exceeded", "error"),
+        ("backup.sh: line 5:    46 Killed    tar -C /source -cf - .", "error"),
         ("rsync: [sender] pipe: Too many open files (24)", "error"),
         ("cp: /source/a: Input/output error", "error"),
         ("ssh: connect to host nas port 22: Connection refused", "error"),

@@ -55,6 +55,7 @@ class Phases:
         self.new_bytes = scenario.source.new
         self.first: list[str] = []
         self.listed: list[str] = []
+        self._given_again: str | None = None
         self.list_problem = ""
         self._residue: dict[str, set[str]] = {}
 
@@ -267,9 +268,14 @@ class Phases:
         Who numbers snapshots by those that it finds gives a name again, once damage has taken the newest one away.
         """
         if again is not None and again.equal:
+            self._given_again = again.snapshot
             self.world.history.append("restore", **asdict(replace(again, which="newest")))
         else:
             self.oracle.not_restored("newest", None, f"no new snapshot is listed{self.list_problem}")
+
+    def _deleted_by_a_fault(self) -> bool:
+        """Of a tool that keeps a snapshot in one file nobody knows then whether the job has taken it away."""
+        return any(fault.spec.kind == "repository.delete" for fault in self.faults.values())
 
     def _named(self, *, partial: bool) -> list[str]:
         """Of the files that a fault kept the job from, those that it has named: a partial success
@@ -323,7 +329,11 @@ class Phases:
         if self.world.profile.history:
             name = self.first[-1]
             # A list that fails does not say that the snapshot is gone; its restore will.
-            if name in self.listed or name in self.snapshots("once more") or self.list_problem:
+            listed = name in self.listed or name in self.snapshots("once more") or bool(self.list_problem)
+            if (not listed or name == self._given_again) and self._deleted_by_a_fault():
+                gone = "its name was given again" if listed else "it is no longer listed"
+                self.oracle.not_restored("older", name, f"{gone}: the fault may have deleted all of it")
+            elif listed:
                 self.oracle.restore("older", name, self.oracle["M1"], timeout=TOOL_TIMEOUT)
             else:
                 self.oracle.not_restored("older", name, "lost: the snapshot is no longer listed")

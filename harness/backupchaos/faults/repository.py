@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from backupchaos.errors import HarnessBroken
+from backupchaos.errors import HarnessBroken, MissingCapability
 from backupchaos.faults.afterwards import too_often
 from backupchaos.faults.base import Fault, Spec
 from backupchaos.faults.moments import in_company
@@ -163,11 +163,16 @@ class _Damage(Fault[Spec]):
 class Bitflip(_Damage[RepositoryBitflip]):
     """One bit, one block, or one file for another."""
 
+    def prepare(self) -> None:
+        """Raises ``MissingCapability`` for a tool that keeps all in so few files that none is left to exchange with."""
+        super().prepare()
+        if self.spec.how == "swapped" and len(self._stored) <= self.spec.files:
+            reason = f"the repository holds {len(self._stored)} file(s) so far, and so none to exchange with"
+            raise MissingCapability("files", reason)
+
     def how(self, path: str, spare: Sequence[str]) -> Mapping[str, Any]:
         """As the scenario says; a file is exchanged with the one that is most like it: who tells them apart by size?"""
         if self.spec.how == "swapped":
-            if not spare:
-                raise HarnessBroken("the repository holds no second file to exchange with")
             return {"how": "swap", "other": min(spare, key=self._unlikeness(path))}
         return {"how": HOW[self.spec.how]}
 
