@@ -154,7 +154,7 @@ class JobRun:
         outcome = self._world.profile.outcome(code)
         self._observer.state("SUCCESS" if outcome == "success" else "FAILED")
         self._look()
-        moved = {progress.tier: progress.moved() for progress in self._links}
+        moved = {progress.tier: progress.in_all() for progress in self._links}
         link_bytes = moved[""][0] if "" in moved else None
         if self._observer.left_out:
             self._world.history.append("note", text=f"{self._observer.left_out} log records left out")
