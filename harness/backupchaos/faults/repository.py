@@ -168,7 +168,7 @@ class Bitflip(_Damage[RepositoryBitflip]):
         super().prepare()
         if self.spec.how == "swapped" and len(self._stored) <= self.spec.files:
             reason = f"the repository holds {len(self._stored)} file(s) so far, and so none to exchange with"
-            raise MissingCapability("files", reason)
+            raise MissingCapability("second file", reason)
 
     def how(self, path: str, spare: Sequence[str]) -> Mapping[str, Any]:
         """As the scenario says; a file is exchanged with the one that is most like it: who tells them apart by size?"""

@@ -41,6 +41,7 @@ OF_THE_MACHINE = (
     "outside network",
     "outlet",
     "packet filters",
+    "second file",
     "setpriv",
     "space",
     "special files",
