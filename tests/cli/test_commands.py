@@ -126,7 +126,7 @@ def test_show(cli: Cli, tmp_path: Path) -> None:
     for words in (
         "deadline: 2m",
         "schedule:",
-        "cut  network.down: at 50%, for 5 s",
+        "cut  network.down: at 50%, for 5s",
         "retries",
         "needs: link, sftp",
     ):

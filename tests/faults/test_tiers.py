@@ -138,9 +138,9 @@ def test_loss_and_latency_at_once_on_both(tmp_path: Path) -> None:
     """The table of several tiers: each fault counts what it did to its own link's packets."""
     code = "r, c = dial(), ring()\nfor _ in range(15): took(c); took(r)\nsay('done')"
     faults: dict[str, Any] = {
-        "fault": {"network.loss": "catalog", "share": 0.3},
+        "fault": {"network.loss": "catalog", "share": 0.15},
         "late": {"network.latency": "catalog", "delay": 0.001},
-        "other": {"network.loss": "repository", "share": 0.3},
+        "other": {"network.loss": "repository", "share": 0.15},
         "later": {"network.latency": "repository", "delay": 0.001},
     }
     with two(tmp_path, {}, None, code, faults=faults, deadline=60.0) as made:

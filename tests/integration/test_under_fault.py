@@ -99,14 +99,14 @@ FAILURES = [
     ("list", "exit 3", "exit 3: it printed nothing"),
     ("list", """echo '{"snapshots": []}'""", r"exit 0, but \S+ is not listed"),
     ("list", "echo none", "exit 0, but not understood: the list of snapshots is not JSON: 'none'"),
-    ("list", "exec sleep 100", "it hung: ended by the harness after 1 s"),
+    ("list", "exec sleep 100", "it hung: ended by the harness after 1s"),
     ("check", "echo sorry >&2; exit 1", "exit 1: sorry"),
     ("check", "kill -SEGV $$", "exit -11: it printed nothing"),
-    ("prune", "exec sleep 100", "it hung: ended by the harness after 1 s"),
+    ("prune", "exec sleep 100", "it hung: ended by the harness after 1s"),
     ("restore", "exit 0", r"exit 0, but: .*missing.*"),
     ("restore", "mkdir {restore}/extra", r"exit 0, but: .*"),
     ("restore", "exit 9", "exit 9"),
-    ("restore", "exec sleep 100", "it hung: ended by the harness after 1 s"),
+    ("restore", "exec sleep 100", "it hung: ended by the harness after 1s"),
 ]
 
 

@@ -115,7 +115,10 @@ def test_killing_the_harness_at_any_instant_leaves_nothing(
         gone(partial(agents_of, process.pid))
         gone(private_directories)
     assert Path("/proc/self/mountinfo").read_text() == mounts
-    assert not list(tmp_path.iterdir())
+    # Python tries out a directory for temporary files by a file of these four letters, and may be killed before it is gone.
+    assert not [
+        path for path in tmp_path.iterdir() if not path.is_file() or path.read_bytes() not in (b"", b"blat")
+    ]
 
 
 @pytest.mark.parametrize("mechanism", ["root", "userns", "plain"])
