@@ -35,11 +35,6 @@ class Event:
         """A field, or the default."""
         return self.data.get(key, default)
 
-    @property
-    def surely_here(self) -> bool:
-        """Of a refused connect: whether it was one of the run's, and this link's (``links.counters`` says otherwise)."""
-        return "shared" not in self.data and "strangers" not in self.data
-
 
 class History:
     """Collects the events of one run, and writes them to a file while they happen."""

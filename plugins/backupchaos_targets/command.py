@@ -201,11 +201,7 @@ class CommandTarget(BaseTarget):
             level = "error"
         elif log.warning and matches(log.warning, line):
             level = "warning"
-        link = (
-            next((name for name, pattern in log.links.items() if matches(pattern, line)), "")
-            if log.links
-            else ""
-        )
+        link = next((name for name, pattern in log.links.items() if matches(pattern, line)), "")
         retry = log.retry is not None and matches(log.retry, line)
         if retry and level == "info":
             level = "warning"

@@ -14,11 +14,10 @@ from itertools import pairwise
 
 from backupchaos.checks.case import Case
 from backupchaos.checks.heard import since_the_faults, unusual
-from backupchaos.checks.rows import row
+from backupchaos.checks.rows import AS_DECLARED, row
 from backupchaos.history import Event
 from backupchaos.results import CheckResult, Evidence, Retry, Verdict
 
-LAW = "as_declared"
 ONE_QUESTION = 0.1
 """Seconds: a resolver asks for addresses of both sorts at once, and repeats itself."""
 CUTS = (
@@ -120,7 +119,7 @@ def _reaches_the_link(case: Case, places: Sequence[str], claimed: Sequence[Retry
         f"about {len(claimed)} new connections or refusals",
         f"{knocks}" + (f", and {strangers} refusals that may be strangers'" if strangers else ""),
         None if unsure else enough,
-        law=LAW,
+        law=AS_DECLARED,
         reason="on a network that is shared nobody can tell whose connects were refused" if unsure else "",
     )
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from backupchaos.results import CheckResult, Evidence, Verdict
 
+AS_DECLARED = "as_declared"
+"""The law that the rows of the expectations table are under."""
+
 
 def row(
     identity: str,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from backupchaos.checks.announced import LAW, retries_are_real
+from backupchaos.checks.announced import retries_are_real
 from backupchaos.checks.case import Case
 from backupchaos.checks.gaps import backoff, grouped
 from backupchaos.checks.heard import since_the_faults, unusual
-from backupchaos.checks.rows import row
+from backupchaos.checks.rows import AS_DECLARED, row
 from backupchaos.durations import format_duration, measured
 from backupchaos.model.expectations import TRANSITIONS, LogExpectation
 from backupchaos.model.patterns import matches
@@ -51,10 +51,12 @@ def outcome(case: Case) -> list[CheckResult]:
     job, allowed = case.job(), allowed_outcomes(case.scenario)
     expected = " or ".join(allowed)
     if job is None:
-        return [row("outcome", "outcome", expected, "the job never ended", None, law=LAW)]
+        return [row("outcome", "outcome", expected, "the job never ended", None, law=AS_DECLARED)]
     ended = " (ended by the harness)" if job.timed_out or job.hung else ""
     observed = f"{job.outcome}, exit {job.returncode}{ended}"
-    return [row("outcome", "outcome", expected, observed, job.outcome in allowed and not ended, law=LAW)]
+    return [
+        row("outcome", "outcome", expected, observed, job.outcome in allowed and not ended, law=AS_DECLARED)
+    ]
 
 
 def states(case: Case) -> list[CheckResult]:
@@ -73,7 +75,7 @@ def states(case: Case) -> list[CheckResult]:
                 " ".join(want),
                 " ".join(got) or "none seen",
                 got == normalise(want) if seen else None,
-                law=LAW,
+                law=AS_DECLARED,
                 evidence=evidence,
             )
         )
@@ -90,7 +92,7 @@ def states(case: Case) -> list[CheckResult]:
                 "only legal ones",
                 "; ".join(illegal) or f"{len(seen)} legal",
                 not illegal,
-                law=LAW,
+                law=AS_DECLARED,
                 evidence=evidence,
             )
         )
@@ -118,7 +120,7 @@ def _claim_agrees(case: Case) -> list[CheckResult]:
             want,
             f"{state}, exit {job.returncode}",
             state == want,
-            law=LAW,
+            law=AS_DECLARED,
         )
     ]
 
@@ -142,13 +144,13 @@ def retries(case: Case) -> list[CheckResult]:
                 format_range(expect.retries),
                 f"{len(seen)}" + (f" ({shown})" if shown else ""),
                 holds,
-                law=LAW,
+                law=AS_DECLARED,
                 evidence=[Evidence(f"retry by {_where(r)}: {r.cause}"[:200], t=r.t) for r in seen[:20]],
             )
         )
     rows += retries_are_real(case, seen)
     if expect.backoff is not None:
-        rows.append(backoff(case, seen, LAW))
+        rows.append(backoff(case, seen, AS_DECLARED))
     return rows
 
 
@@ -173,7 +175,7 @@ def duration(case: Case) -> list[CheckResult]:
             f"at most {format_duration(limit)}",
             "never ended" if took is None else measured(took),
             None if took is None else took <= limit,
-            law=LAW,
+            law=AS_DECLARED,
         )
     ]
 
@@ -209,7 +211,7 @@ def _record(case: Case, number: int, want: LogExpectation, names: list[str]) -> 
         f"{want.level}: /{want.matches}/",
         observed,
         None if unsure else bool(hits),
-        law=LAW,
+        law=AS_DECLARED,
         reason="the control job writes such records without any fault" if unsure else "",
         evidence=[Evidence(e["text"][:300], (e.seq,), e.t) for e in (hits or found)[:5]],
     )
@@ -233,7 +235,7 @@ def _log_fields(case: Case) -> CheckResult:
         "all of them, one trace id",
         "; ".join(bad) or f"{len(records)} records",
         not bad,
-        law=LAW,
+        law=AS_DECLARED,
     )
 
 
@@ -243,7 +245,9 @@ def tool_check(case: Case) -> list[CheckResult]:
     event = next(iter(case.of("check.tool")), None)
     if event is None and want == "fails":
         reason = "the tool has no check of its own, or none was declared"
-        return [row("check", "the tool's own check", "it fails", reason, None, law=LAW, reason=reason)]
+        return [
+            row("check", "the tool's own check", "it fails", reason, None, law=AS_DECLARED, reason=reason)
+        ]
     if want == "any" or event is None:
         return []
     passed = event["returncode"] == 0
@@ -253,7 +257,7 @@ def tool_check(case: Case) -> list[CheckResult]:
         # A job that still has the data may store again what was damaged: then there is nothing to find.
         holds, observed = True, "exit 0, and everything restores: the damage was repaired, or nobody needs it"
     expected = "it passes" if want == "passes" else "it fails, unless everything restores"
-    return [row("check", title, expected, observed, holds, law=LAW)]
+    return [row("check", title, expected, observed, holds, law=AS_DECLARED)]
 
 
 def _whole(case: Case) -> bool:
@@ -278,7 +282,7 @@ def silence(case: Case) -> list[CheckResult]:
             f"at most {format_duration(limit)}",
             "not measured" if longest is None else measured(longest),
             None if longest is None else longest <= limit,
-            law=LAW,
+            law=AS_DECLARED,
         )
     ]
 
@@ -296,7 +300,9 @@ def under_fault(case: Case) -> list[CheckResult]:
         reason = "" if works is not None else observed
         holds = None if works is None else works is (want == "works")
         title = f"{tool} while the fault lasts"
-        rows.append(row(f"under_fault.{tool}", title, f"it {want}", observed, holds, law=LAW, reason=reason))
+        rows.append(
+            row(f"under_fault.{tool}", title, f"it {want}", observed, holds, law=AS_DECLARED, reason=reason)
+        )
     return rows
 
 

@@ -13,7 +13,7 @@ from backupchaos.faults.afterwards import came_back
 from backupchaos.faults.base import Fault, Ground, Spec
 from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.moments import LAG, job_end
-from backupchaos.faults.strangers import MIDDLE, need_own_refusals
+from backupchaos.faults.strangers import MIDDLE, need_own_refusals, surely_ours
 from backupchaos.history import Event
 
 CAUSE = (
@@ -158,7 +158,7 @@ class LinkFault(Fault[Spec]):
     def _refused(self) -> list[Event]:
         """The kernel's counter names no port: in a network that the run shares with others it proves nothing,
         nor where another link of the run may be meant."""
-        return [event for event in self.met("refused") if event.surely_here]
+        return [event for event in self.met("refused") if surely_ours(event)]
 
     def need_proof_of_refusals(self) -> None:
         """After the job: as ``need_a_count``, if all that the job can have met of it are such refusals."""

@@ -13,7 +13,7 @@ from backupchaos.faults.base import Fault, Means, Server, Spec
 from backupchaos.faults.blows import Blows, blows
 from backupchaos.faults.moments import LAG, job_end
 from backupchaos.faults.on_link import STRIKES
-from backupchaos.faults.strangers import need_own_refusals
+from backupchaos.faults.strangers import need_own_refusals, surely_ours
 from backupchaos.history import Event
 from backupchaos.model.faults.service import ServiceKill, ServiceRestart
 
@@ -154,9 +154,9 @@ class _Away(Fault[Spec]):
         closes = [event for event in events if event["ev"] == "close"]
         died = [e for e in closes if str(e.get("reason")) in ("down", "upstream_fin", "upstream_rst")]
         refused = [event for event in events if event["ev"] == "refused"]
-        missed = [event for event in refused if event.surely_here]
+        missed = [event for event in refused if surely_ours(event)]
         missed += [event for event in closes if event.get("reason") == "dial_fail"]
-        return died, missed, [event for event in refused if not event.surely_here]
+        return died, missed, [event for event in refused if not surely_ours(event)]
 
     def blows(self) -> Blows:
         """When connections died, and when attempts found nobody."""

@@ -6,9 +6,15 @@ from typing import Any
 
 from backupchaos.environments.base import Sandbox
 from backupchaos.errors import MissingCapability
+from backupchaos.history import Event
 
 MIDDLE = "let it begin in the middle of the upload, such as 'when: {at: 50%}'"
 """What to write in such a network: connections that are cut are sure to be the job's."""
+
+
+def surely_ours(refused: Event) -> bool:
+    """Whether a refused connect was one of the run's, and at that link; ``links.counters`` marks those that may not be."""
+    return "shared" not in refused.data and "strangers" not in refused.data
 
 
 def need_own_refusals(kind: str, sandbox: Sandbox, link: Any, way_out: str = MIDDLE) -> None:
