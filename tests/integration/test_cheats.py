@@ -139,6 +139,30 @@ def test_an_old_snapshot_under_its_old_name_is_no_new_one(run_here: Callable[...
     assert row(run, "honest").observed.startswith("no new snapshot")
 
 
+def test_an_old_snapshot_of_a_source_that_did_not_change_is_no_new_one(run_here: Callable[..., Run]) -> None:
+    lazy = {"shell": "[ -e {repository}/0 ] || tar -cf {repository}/0 -C {source} ."}
+    still = world(source={"files": 10, "size": 256 * 1024, "names": "portable", "new": 0, "change": "0%"})
+    run = run_here(still, cheat(backup=lazy, snapshots=LIST, restore=TAR))
+    assert row(run, "honest").verdict is Verdict.FAIL, run.result.headline
+
+
+def test_an_old_snapshot_is_no_partial_one_of_a_source_whose_changes_are_all_excused(
+    run_here: Callable[..., Run],
+) -> None:
+    lazy = {
+        "shell": "[ -e {repository}/0 ] || exec tar -cf {repository}/0 -C {source} .; "
+        "find {source} -type f -exec cat {} + > /dev/null || exit 3"
+    }
+    locked = world(
+        source={"files": 10, "size": 256 * 1024, "names": "portable", "new": 4096, "change": "0%"},
+        faults={"locked": {"file.locked": "source", "files": 4}},
+    )
+    target = cheat(backup=lazy, snapshots=LIST, restore=TAR, exit_codes={0: "success", 3: "partial"})
+    run = run_here(locked, target)
+    assert run.outcome == "partial", run.result.headline
+    assert row(run, "honest").verdict is Verdict.FAIL, run.result.headline
+
+
 def test_what_the_control_job_left_running_does_no_work_of_the_next_job(run_here: Callable[..., Run]) -> None:
     """It was born before there was a fault, and would meet none."""
     daemon = {

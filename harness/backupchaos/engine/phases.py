@@ -254,8 +254,9 @@ class Phases:
                 self.world.history, fresh, claims, lambda which, name: restore(which, name, excused=excused)
             )
         elif claims and not fresh:
-            again = None if oracle.lenient or not after else restore("same name", after[-1], excused=excused)
-            self._without_a_new_name(again)
+            can_tell = oracle["M1"].identity != oracle["M2"].identity and not oracle.lenient
+            # Nothing is excused here: with enough excused, the snapshot of before would do.
+            self._without_a_new_name(restore("same name", after[-1]) if after and can_tell else None)
         elif claims:
             restore("newest", fresh[-1], excused=excused)
         elif fresh:
